@@ -1,0 +1,259 @@
+"""Every setting and every limit of the package, in one place.
+
+A `DatabaseConfig` comes from code, from a URL (`DatabaseConfig.from_url`) or from the environment
+(`DatabaseConfig.from_env`). Whatever is unknown or impossible is a ConfigurationError that names the setting.
+"""
+
+import dataclasses
+import difflib
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
+from typing import Any
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+
+import durationpy
+
+from gatewaydb.errors import ConfigurationError
+
+NAME_MAX_CHARS = 255
+HASH_MAX_CHARS = 128
+TEXT_MAX_CHARS = 10_000
+METADATA_MAX_BYTES = 1_000_000
+ALLOWED_MODELS_MAX = 1_000
+PAGE_MAX_ROWS = 10_000
+SEARCH_MAX_ROWS = 1_000
+USAGE_BATCH_MAX_ROWS = 1_000
+COUNT_MAX = 2**53
+# One picodollar is the unit in which costs are exact; with this bound a cost fits 63 bits on SQLite.
+COST_MAX_USD = 9_000_000
+BUDGET_MAX_USD = 10**15
+
+CLEANUP_INTERVAL = timedelta(minutes=1)
+DEFAULT_SQLITE_URL = "sqlite:///llmgateway.db"
+SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+
+# What libpq takes in a URL and we hand on as it is; everything else there has to be a setting of ours.
+_LIBPQ_OPTIONS = re.compile(
+    "host|hostaddr|port|dbname|user|password|passfile|service|servicefile|connect_timeout|application_name|options|"
+    "sslmode|sslcert|sslkey|sslrootcert|sslcrl|sslpassword|sslnegotiation|ssl_min_protocol_version|"
+    "ssl_max_protocol_version|target_session_attrs|krbsrvname|gsslib"
+)
+
+
+class _Settings(type):
+    """Takes the settings out of a URL's query, and turns an unknown name into our own error."""
+
+    def __call__(cls, **settings: Any) -> Any:
+        known = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+        for name in settings:
+            if name not in known:
+                raise ConfigurationError(f"unknown setting {name!r}{_hint(name, known)}")
+        url = settings.get("url")
+        if isinstance(url, str):
+            place, in_query = _split_query(url, [name for name in known if name not in _PLACE])
+            settings = {**in_query, **settings, "url": place}
+        return super().__call__(**settings)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
+class DatabaseConfig(metaclass=_Settings):
+    """Where the database is and how it is used.
+
+    `url` (sqlite:///file.db or postgresql://...) wins over host, port, database, user and password; with none of them
+    it is SQLite in ./llmgateway.db. Durations are timedeltas, or text such as "5m" or "1h30m". Raises
+    ConfigurationError.
+    """
+
+    url: str | None = None
+    host: str | None = None
+    port: int | None = None
+    database: str | None = None
+    user: str | None = None
+    password: str | None = None
+    ssl_mode: str | None = None
+    max_open_conns: int = 25
+    max_idle_conns: int = 5
+    conn_max_lifetime: timedelta = timedelta(minutes=5)
+    conn_max_idle_time: timedelta = timedelta(minutes=1)
+    query_timeout: timedelta = timedelta(seconds=5)
+    # False where a pooler hands each transaction another server connection (PgBouncer's transaction mode).
+    prepared_statements: bool = True
+    api_key_cache_size: int = 1000
+    api_key_cache_ttl: timedelta = timedelta(minutes=5)
+    model_cache_size: int = 500
+    model_cache_ttl: timedelta = timedelta(minutes=15)
+    # Fernet keys for provider credentials, comma-separated: the first encrypts, all of them decrypt.
+    encryption_keys: str | None = None
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            object.__setattr__(self, field.name, _CONVERT[field.type](field.name, value))
+        self._check()
+
+    def _check(self) -> None:
+        if self.max_idle_conns > self.max_open_conns:
+            object.__setattr__(self, "max_idle_conns", self.max_open_conns)
+        if self.ssl_mode is not None and self.ssl_mode not in SSL_MODES:
+            raise ConfigurationError(f"ssl_mode: {self.ssl_mode!r} is none of {', '.join(SSL_MODES)}")
+        for name in _AT_LEAST_ONE:
+            if getattr(self, name) < 1:
+                raise ConfigurationError(f"{name}: must be at least 1")
+        if self.query_timeout <= timedelta(0):
+            raise ConfigurationError("query_timeout: must be longer than 0")
+        if self.url is not None:
+            _check_url(self.url)
+
+    @classmethod
+    def from_url(cls, url: str, **settings: Any) -> "DatabaseConfig":
+        """Settings may stand in the URL's query: `postgresql://host/db?max_open_conns=10&query_timeout=2s`."""
+        return cls(url=url, **settings)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> "DatabaseConfig":
+        """DATABASE_URL, DATABASE_HOST, ..., CACHE_API_KEY_SIZE, CACHE_API_KEY_TTL, ...; GATEWAYDB_ENCRYPTION_KEYS.
+
+        Other programs' DATABASE_... variables are left alone, unless one looks like a misspelling of ours.
+        """
+        env = os.environ if environ is None else environ
+        for name in env:
+            if name.startswith(("DATABASE_", "CACHE_")) and name not in ENVIRONMENT:
+                close = difflib.get_close_matches(name, ENVIRONMENT, n=1, cutoff=0.87)
+                if close:
+                    raise ConfigurationError(f"unknown setting {name} in the environment; did you mean {close[0]}?")
+        settings: dict[str, Any] = {setting: env[name] for name, setting in ENVIRONMENT.items() if env.get(name)}
+        return cls(**settings)
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether the embedded engine is meant."""
+        if self.url is None:
+            return all(getattr(self, name) is None for name in _PLACE)
+        return urlsplit(self.url).scheme == "sqlite"
+
+    @property
+    def sqlite_path(self) -> str | None:
+        """The file's path as SQLAlchemy's URLs write it (three slashes: relative, four: absolute); None: in memory."""
+        path = unquote(urlsplit(self.url or DEFAULT_SQLITE_URL).path)[1:]
+        return None if path in ("", ":memory:") else path
+
+    def __repr__(self) -> str:
+        shown = {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if getattr(self, field.name) != field.default
+        }
+        shown |= {name: "***" for name in ("password", "encryption_keys") if name in shown}
+        if self.url is not None:
+            shown["url"] = without_password(self.url)
+        return f"DatabaseConfig({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+
+
+def without_password(url: str) -> str:
+    """The URL for people's eyes: whatever could be a secret is `***`."""
+    url = re.sub(r"(://[^/?#]*?):[^/?#]*@", r"\1:***@", url)
+    return re.sub(r"(\w*(?:password|encryption_keys)=)[^&]*", r"\1***", url)
+
+
+def _split_query(url: str, known: list[str]) -> tuple[str, dict[str, str]]:
+    place, _, query = url.partition("?")
+    ours: dict[str, str] = {}
+    theirs: list[tuple[str, str]] = []
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        if name in known:
+            ours[name] = value
+        elif _LIBPQ_OPTIONS.fullmatch(name) and not place.startswith("sqlite:"):
+            theirs.append((name, value))
+        else:
+            raise ConfigurationError(f"unknown setting {name!r} in the URL{_hint(name, known)}")
+    return (f"{place}?{urlencode(theirs, quote_via=quote)}" if theirs else place), ours
+
+
+def _check_url(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise ConfigurationError("url: is none") from None
+    if parts.scheme not in _SCHEMES:
+        raise ConfigurationError("url: must begin with sqlite:// or postgresql://")
+    if parts.scheme == "sqlite" and parts.netloc:
+        raise ConfigurationError(
+            "url: a file is sqlite:///relative.db or sqlite:////absolute.db, three slashes or four"
+        )
+
+
+def _hint(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _duration(name: str, value: Any) -> timedelta:
+    if isinstance(value, str):
+        try:
+            value = durationpy.from_str(value)
+        except (durationpy.DurationError, ValueError, OverflowError):
+            raise ConfigurationError(f"{name}: {value!r} is no duration such as '5m' or '1h30m'") from None
+    if not isinstance(value, timedelta):
+        raise ConfigurationError(f"{name}: must be a timedelta or text such as '5m', not {type(value).__name__}")
+    if value < timedelta(0):
+        raise ConfigurationError(f"{name}: must not be negative")
+    return value
+
+
+def _integer(name: str, value: Any) -> int:
+    if isinstance(value, str) and value.strip().lstrip("-").isascii() and value.strip().lstrip("-").isdigit():
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ConfigurationError(f"{name}: must be a whole number, not {value!r}")
+    if value < 0:
+        raise ConfigurationError(f"{name}: must not be negative")
+    return value
+
+
+def _port(name: str, value: Any) -> int | None:
+    if value is None:
+        return None
+    port = _integer(name, value)
+    if not 1 <= port <= 65_535:
+        raise ConfigurationError(f"{name}: must be from 1 to 65535")
+    return port
+
+
+def _boolean(name: str, value: Any) -> bool:
+    text = str(value).lower()
+    if text not in ("true", "false", "1", "0", "yes", "no", "on", "off"):
+        raise ConfigurationError(f"{name}: must be true or false")
+    return text in ("true", "1", "yes", "on")
+
+
+def _text(name: str, value: Any) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise ConfigurationError(f"{name}: must be text, not {type(value).__name__}")
+    if value is not None and "\0" in value:
+        raise ConfigurationError(f"{name}: must not hold a NUL character")
+    return value
+
+
+_CONVERT: dict[Any, Callable[[str, Any], Any]] = {
+    timedelta: _duration,
+    int: _integer,
+    bool: _boolean,
+    int | None: _port,
+    str | None: _text,
+}
+_SCHEMES = ("sqlite", "postgresql", "postgres")
+_PLACE = ("url", "host", "port", "database", "user", "password")
+_AT_LEAST_ONE = ("max_open_conns", "api_key_cache_size", "model_cache_size")
+
+ENVIRONMENT: dict[str, str] = {
+    **{f"DATABASE_{field.name.upper()}": field.name for field in dataclasses.fields(DatabaseConfig)},
+    **{
+        f"CACHE_{noun.upper()}_{what.upper()}": f"{noun}_cache_{what}"
+        for noun in ("api_key", "model")
+        for what in ("size", "ttl")
+    },
+    "GATEWAYDB_ENCRYPTION_KEYS": "encryption_keys",
+}
+"""Environment variable -> setting."""
