@@ -1,0 +1,33 @@
+"""Prices and costs, pure: components, what was used, and what it costs."""
+
+from gatewaydb.pricing.components import (
+    ALWAYS,
+    Condition,
+    PriceComponent,
+    Window,
+    condition_from_json,
+    condition_to_json,
+)
+from gatewaydb.pricing.cost import Cost, CostLine
+from gatewaydb.pricing.entries import components_of, entry_of, parse_entry
+from gatewaydb.pricing.literals import NumberText, decode_entries
+from gatewaydb.pricing.sheet import PriceSheet
+from gatewaydb.pricing.usage import BillableUsage
+
+__all__ = [
+    "ALWAYS",
+    "BillableUsage",
+    "Condition",
+    "Cost",
+    "CostLine",
+    "NumberText",
+    "PriceComponent",
+    "PriceSheet",
+    "Window",
+    "components_of",
+    "condition_from_json",
+    "condition_to_json",
+    "decode_entries",
+    "entry_of",
+    "parse_entry",
+]
