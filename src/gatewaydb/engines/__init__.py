@@ -1,0 +1,43 @@
+"""The two databases behind one face: statements by name in, rows out, errors in our own words."""
+
+from gatewaydb.clock import Clock
+from gatewaydb.config import DatabaseConfig
+from gatewaydb.engines.base import Engine, Executor, PoolStats, Row, Transaction
+from gatewaydb.engines.changes import ChangeFeed
+from gatewaydb.engines.migrations import (
+    SchemaStatus,
+    migrate,
+    migration_script,
+    require_current_schema,
+    schema_status,
+)
+from gatewaydb.engines.statements import Dialect
+
+
+def make_engine(config: DatabaseConfig, clock: Clock, feed: ChangeFeed) -> Engine:
+    """The engine that the configuration names, not yet open."""
+    # Only the driver that is used is loaded.
+    if config.is_sqlite:
+        from gatewaydb.engines.sqlite import SQLiteEngine  # noqa: PLC0415
+
+        return SQLiteEngine(config, clock, feed)
+    from gatewaydb.engines.postgres import PostgresEngine  # noqa: PLC0415
+
+    return PostgresEngine(config, clock, feed)
+
+
+__all__ = [
+    "ChangeFeed",
+    "Dialect",
+    "Engine",
+    "Executor",
+    "PoolStats",
+    "Row",
+    "SchemaStatus",
+    "Transaction",
+    "make_engine",
+    "migrate",
+    "migration_script",
+    "require_current_schema",
+    "schema_status",
+]

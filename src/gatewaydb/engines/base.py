@@ -1,0 +1,232 @@
+"""What every engine offers. A repository sees an `Executor` and cannot tell an engine from a transaction on it."""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, suppress
+from datetime import timedelta
+from typing import Any, Protocol, Self
+
+import msgspec
+
+from gatewaydb.clock import Clock
+from gatewaydb.engines.changes import UNCERTAIN, Change, ChangeFeed, publishing
+from gatewaydb.engines.statements import Dialect
+from gatewaydb.errors import GatewayDBError
+
+Row = dict[str, Any]
+
+CREATE_BOOKKEEPING = """CREATE TABLE IF NOT EXISTS schema_migrations (
+    version INTEGER NOT NULL PRIMARY KEY,
+    name TEXT NOT NULL,
+    checksum TEXT NOT NULL,
+    applied_at TEXT NOT NULL
+);
+"""
+READ_BOOKKEEPING = "SELECT version, checksum FROM schema_migrations ORDER BY version"
+MIGRATION_LOCK = "SELECT pg_advisory_xact_lock(7308332245326496371)"
+"""Any number that no other program takes: all gatewaydb processes of one PostgreSQL database queue behind it."""
+
+
+class PoolStats(msgspec.Struct, frozen=True, kw_only=True):
+    """The connections of one engine, and how often and how long callers waited for one."""
+
+    max_open_connections: int
+    open_connections: int
+    in_use: int
+    idle: int
+    wait_count: int
+    wait_duration: timedelta
+    max_idle_closed: int
+    max_lifetime_closed: int
+
+
+class Executor(Protocol):
+    """Runs the named statements of `sql/` with their parameters by name.
+
+    All of its methods raise AlreadyExistsError, StillReferencedError, InvalidValueError, QueryTimeoutError,
+    DatabaseUnavailableError, and GatewayDBError for whatever else the database refuses.
+    """
+
+    @property
+    def dialect(self) -> Dialect: ...
+
+    @property
+    def clock(self) -> Clock: ...
+
+    async def fetch_all(self, statement: str, **values: Any) -> list[Row]:
+        """All rows, as dicts."""
+
+    async def fetch_one(self, statement: str, **values: Any) -> Row | None:
+        """The first row, or None."""
+
+    async def execute(self, statement: str, **values: Any) -> int:
+        """The number of rows that it inserted, updated or deleted."""
+
+    async def execute_many(self, statement: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """The statement once for each of `rows`, all or none; inside a transaction only."""
+
+    def transaction(self) -> "AbstractAsyncContextManager[Transaction]":
+        """A transaction; a savepoint where one is open already."""
+
+    def changing(self, noun: str) -> AbstractContextManager[set[str]]:
+        """Surrounds a write: takes the keys that it changes, for the caches."""
+
+
+class Transaction(ABC):
+    """One open transaction, an `Executor` itself. Its changes wait here until it has committed."""
+
+    dialect: Dialect
+    clock: Clock
+
+    def __init__(self) -> None:
+        self._changes: list[Change] = []
+        self._savepoints = 0
+
+    @abstractmethod
+    async def fetch_all(self, statement: str, **values: Any) -> list[Row]: ...
+
+    @abstractmethod
+    async def fetch_one(self, statement: str, **values: Any) -> Row | None: ...
+
+    @abstractmethod
+    async def execute(self, statement: str, **values: Any) -> int: ...
+
+    @abstractmethod
+    async def execute_many(self, statement: str, rows: Sequence[Mapping[str, Any]]) -> None: ...
+
+    @abstractmethod
+    async def fetch_sql(self, sql: str, arguments: Sequence[Any]) -> list[Row]:
+        """Rows of a caller's own SQL, with the placeholders of the engine."""
+
+    @abstractmethod
+    async def execute_sql(self, sql: str, arguments: Sequence[Any]) -> int:
+        """A caller's own SQL; gives the number of rows that it changed."""
+
+    @abstractmethod
+    async def control(self, sql: str) -> None:
+        """BEGIN, COMMIT, ROLLBACK, SAVEPOINT and the like."""
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Self]:
+        """A savepoint: what fails inside is undone, and the transaction goes on."""
+        self._savepoints += 1
+        name, mark = f"savepoint_{self._savepoints}", len(self._changes)
+        await self.control(f"SAVEPOINT {name}")
+        try:
+            yield self
+        except BaseException:
+            await self._undo(f"ROLLBACK TO SAVEPOINT {name}")
+            del self._changes[mark:]
+            raise
+        await self.control(f"RELEASE SAVEPOINT {name}")
+
+    def changing(self, noun: str) -> AbstractContextManager[set[str]]:
+        return publishing(self._changes.extend, noun)
+
+    @asynccontextmanager
+    async def run(self, feed: ChangeFeed) -> AsyncIterator[Self]:
+        """The life of the outermost transaction: begin, the caller's block, commit or rollback, publish."""
+        await self.control("BEGIN")
+        try:
+            yield self
+        except BaseException:
+            await self._undo("ROLLBACK")
+            raise
+        try:
+            await self.control("COMMIT")
+        except UNCERTAIN:
+            feed.publish(self._changes)
+            raise
+        feed.publish(self._changes)
+
+    async def _undo(self, sql: str) -> None:
+        # A transaction that its database has given up already, or that lost its connection, needs no rollback; the
+        # caller is to see the first error and not this one.
+        with suppress(GatewayDBError):
+            await self.control(sql)
+
+
+class Engine(ABC):
+    """A database. Before `open` and after `close` every call is a DatabaseUnavailableError."""
+
+    dialect: Dialect
+    clock: Clock
+    feed: ChangeFeed
+
+    def __init__(self, clock: Clock, feed: ChangeFeed) -> None:
+        self.clock = clock
+        self.feed = feed
+        self._transactions: dict[asyncio.Task[Any] | None, Transaction] = {}
+
+    @abstractmethod
+    async def open(self) -> None: ...
+
+    @abstractmethod
+    async def close(self) -> None: ...
+
+    @abstractmethod
+    async def health(self) -> None:
+        """Raises DatabaseUnavailableError unless the database answers."""
+
+    @abstractmethod
+    def stats(self) -> PoolStats: ...
+
+    @abstractmethod
+    async def fetch_all(self, statement: str, **values: Any) -> list[Row]: ...
+
+    @abstractmethod
+    async def fetch_one(self, statement: str, **values: Any) -> Row | None: ...
+
+    @abstractmethod
+    async def execute(self, statement: str, **values: Any) -> int: ...
+
+    async def execute_many(self, statement: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        async with self.transaction() as transaction:
+            await transaction.execute_many(statement, rows)
+
+    @abstractmethod
+    def _new_transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """A transaction that holds its connection and has not begun."""
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """A transaction of its own; in a task that has one open, a savepoint in that."""
+        task = asyncio.current_task()
+        if (outer := self._transactions.get(task)) is not None:
+            async with outer.transaction() as inner:
+                yield inner
+            return
+        async with self._new_transaction() as transaction:
+            self._transactions[task] = transaction
+            try:
+                async with transaction.run(self.feed):
+                    yield transaction
+            finally:
+                del self._transactions[task]
+
+    def changing(self, noun: str) -> AbstractContextManager[set[str]]:
+        return publishing(self.feed.publish, noun)
+
+    @property
+    def transaction_of_task(self) -> Transaction | None:
+        """The transaction that the running task has open."""
+        return self._transactions.get(asyncio.current_task())
+
+    @abstractmethod
+    def migrating(self) -> AbstractAsyncContextManager["MigrationSession"]:
+        """A transaction that no other process migrates beside."""
+
+    @abstractmethod
+    async def applied_migrations(self) -> list[tuple[int, str]]:
+        """(version, checksum) of what was applied, in order; empty where there is no schema yet."""
+
+
+class MigrationSession(Protocol):
+    """What a migration runs in."""
+
+    async def applied(self) -> list[tuple[int, str]]:
+        """(version, checksum), in order."""
+
+    async def run_script(self, sql: str) -> None:
+        """Several statements."""

@@ -1,0 +1,65 @@
+"""asyncpg's errors, said in our own words. Their DETAIL holds values, so none of it is passed on."""
+
+import re
+
+import asyncpg
+
+from gatewaydb.errors import (
+    AlreadyExistsError,
+    DatabaseUnavailableError,
+    GatewayDBError,
+    InvalidValueError,
+    QueryTimeoutError,
+    StillReferencedError,
+)
+
+DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+"""What asyncpg raises; TimeoutError is an OSError, too."""
+
+_TIMEOUT = (TimeoutError, asyncpg.QueryCanceledError, asyncpg.LockNotAvailableError)
+_UNAVAILABLE = (
+    OSError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.PostgresSystemError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.InternalClientError,
+)
+_INVALID = (
+    asyncpg.DataError,
+    asyncpg.exceptions.DataError,
+    asyncpg.CheckViolationError,
+    asyncpg.NotNullViolationError,
+)
+
+
+def translated(error: BaseException) -> GatewayDBError:
+    """The error to raise instead."""
+    if isinstance(error, asyncpg.UniqueViolationError):
+        columns = re.search(r"Key \(([^)]*)\)", error.detail or "")
+        what = columns[1].replace(", ", " and ") if columns else error.constraint_name
+        return AlreadyExistsError(f"{error.table_name}: a row with this {what} exists already")
+    if isinstance(error, asyncpg.ForeignKeyViolationError):
+        return _broken_reference(error)
+    if isinstance(error, _TIMEOUT):
+        return QueryTimeoutError("PostgreSQL did not answer within query_timeout; the statement was cancelled")
+    if isinstance(error, _INVALID):
+        return InvalidValueError(f"PostgreSQL: {error}")
+    if isinstance(error, _UNAVAILABLE) or _is_lost(error):
+        return DatabaseUnavailableError(f"PostgreSQL: {error or type(error).__name__}")
+    return GatewayDBError(f"PostgreSQL: {error}")
+
+
+def _broken_reference(error: asyncpg.ForeignKeyViolationError) -> GatewayDBError:
+    if "still referenced" in (error.detail or ""):
+        return StillReferencedError("other rows refer to this one; delete or change them first")
+    return InvalidValueError("refers to a row that does not exist")
+
+
+def _is_lost(error: BaseException) -> bool:
+    return isinstance(error, asyncpg.InterfaceError) and any(
+        word in str(error) for word in ("closed", "closing", "not initialized")
+    )

@@ -1,0 +1,141 @@
+"""What we ask of one SQLite connection: how it is opened, what goes in and what comes out."""
+
+import re
+import sqlite3
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import msgspec
+
+from gatewaydb.engines.statements import Statement
+
+# How long SQLite itself waits for another process's lock, on our thread; we go on asking until query_timeout.
+_BUSY_TIMEOUT_MS = 50
+
+_ENCODE: dict[type, Callable[[Any], Any]] = {
+    UUID: str,
+    datetime: lambda value: value.isoformat(timespec="microseconds"),
+    Decimal: lambda value: format(value, "f"),
+    list: lambda value: msgspec.json.encode(value).decode(),
+}
+
+
+class Fetched(NamedTuple):
+    """What one statement gave: raw rows, and the number of rows that it changed."""
+
+    columns: tuple[str, ...]
+    rows: list[tuple[Any, ...]]
+    changed: int
+
+
+def connect_writer(path: str, timeout: timedelta) -> sqlite3.Connection:
+    """A connection in WAL mode that waits for the disk at each commit: what is committed survives a power cut."""
+    connection = _connect(path)
+    try:
+        if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+            _switch_to_wal(connection, time.monotonic() + timeout.total_seconds())
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def connect_reader(path: str) -> sqlite3.Connection:
+    """A connection that refuses to write."""
+    connection = _connect(path)
+    connection.execute("PRAGMA query_only = ON")
+    return connection
+
+
+def _connect(path: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, cached_statements=256)
+    connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
+    return connection
+
+
+def _switch_to_wal(connection: sqlite3.Connection, deadline: float) -> None:
+    # SQLite does not wait for the lock that this needs when several processes open a new file at once.
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.01)
+
+
+def bound(statement: Statement, values: Mapping[str, Any]) -> list[Any]:
+    """The arguments of a statement of ours, as SQLite stores them."""
+    return [encoded(value) for value in statement.bind(values)]
+
+
+def encoded(value: Any) -> Any:
+    """A UUID, a time, money or a list as the text that stands for it; anything else as it is."""
+    encode = _ENCODE.get(type(value))
+    return value if encode is None else encode(value)
+
+
+def run(connection: sqlite3.Connection, sql: str, arguments: Sequence[Any] | Mapping[str, Any] = ()) -> Fetched:
+    """Runs one statement to its end: a cursor left half read would keep its read transaction open."""
+    cursor = connection.execute(sql, arguments)
+    rows = cursor.fetchall()
+    columns = tuple(column[0] for column in cursor.description) if rows else ()
+    return Fetched(columns, rows, max(cursor.rowcount, 0))
+
+
+def raw_rows(fetched: Fetched) -> list[dict[str, Any]]:
+    """The rows of a caller's own SQL, as SQLite has them."""
+    return [dict(zip(fetched.columns, row, strict=True)) for row in fetched.rows]
+
+
+def typed_rows(fetched: Fetched) -> list[dict[str, Any]]:
+    """The rows of a statement of ours, with the types that PostgreSQL gives, told by the names of the columns."""
+    decoders = _decoders(fetched.columns)
+    rows = raw_rows(fetched)
+    for row in rows:
+        for column, decode in decoders:
+            value = row[column]
+            if value is not None:
+                row[column] = decode(value)
+    return rows
+
+
+@lru_cache(maxsize=512)
+def _decoders(columns: tuple[str, ...]) -> tuple[tuple[str, Callable[[Any], Any]], ...]:
+    return tuple((column, decode) for column in columns for pattern, decode in _DECODE if pattern.fullmatch(column))
+
+
+def _identifier(text: str) -> UUID:
+    return msgspec.convert(text, UUID)
+
+
+def _instant(text: str) -> datetime:
+    instant = datetime.fromisoformat(text)
+    # Whoever writes SQL by hand may leave the offset out; what is stored is UTC.
+    return instant.astimezone(UTC) if instant.tzinfo is not None else instant.replace(tzinfo=UTC)
+
+
+_DECODE: tuple[tuple[re.Pattern[str], Callable[[Any], Any]], ...] = (
+    (re.compile(r"id|(api_key|model|provider)_id"), _identifier),
+    (re.compile(r"\w+_at|request_timestamp|valid_(from|until)"), _instant),
+    (re.compile(r"\w+_usd|price"), Decimal),
+    (re.compile(r"enabled|supports_\w+|has_credentials"), bool),
+)
+
+
+def run_script(connection: sqlite3.Connection, script: str) -> None:
+    """Runs several statements inside the open transaction, which sqlite3's own executescript would commit."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            connection.execute(statement)
+            statement = ""

@@ -1,0 +1,81 @@
+"""A transaction on the connection that writes."""
+
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from gatewaydb.clock import Clock
+from gatewaydb.engines.base import READ_BOOKKEEPING, Row, Transaction
+from gatewaydb.engines.sqlite_connection import Fetched, bound, encoded, raw_rows, run, run_script, typed_rows
+from gatewaydb.engines.sqlite_worker import SQLiteWorker, T
+from gatewaydb.engines.statements import load_statements
+from gatewaydb.errors import GatewayDBError
+
+
+class SQLiteTransaction(Transaction):
+    """The writer is its own from first to last; BEGIN travels with the first statement, which saves a hop."""
+
+    dialect = "sqlite"
+
+    def __init__(self, writer: SQLiteWorker, clock: Clock) -> None:
+        super().__init__()
+        self.clock = clock
+        self._writer = writer
+        self._statements = load_statements("sqlite")
+        self._has_begun = False
+
+    async def fetch_all(self, statement: str, **values: Any) -> list[Row]:
+        found = self._statements[statement]
+        return typed_rows(await self._sql(found.sql, bound(found, values)))
+
+    async def fetch_one(self, statement: str, **values: Any) -> Row | None:
+        rows = await self.fetch_all(statement, **values)
+        return rows[0] if rows else None
+
+    async def execute(self, statement: str, **values: Any) -> int:
+        found = self._statements[statement]
+        return (await self._sql(found.sql, bound(found, values))).changed
+
+    async def execute_many(self, statement: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        found = self._statements[statement]
+        batch = [bound(found, row) for row in rows]
+        await self._run(lambda connection: connection.executemany(found.sql, batch), found.sql)
+
+    async def fetch_sql(self, sql: str, arguments: Sequence[Any]) -> list[Row]:
+        return raw_rows(await self._sql(sql, _placed(sql, arguments)))
+
+    async def execute_sql(self, sql: str, arguments: Sequence[Any]) -> int:
+        return (await self._sql(sql, _placed(sql, arguments))).changed
+
+    async def control(self, sql: str) -> None:
+        if self._has_begun or sql.startswith("SAVEPOINT"):
+            await self._sql(sql)
+
+    async def applied(self) -> list[tuple[int, str]]:
+        """(version, checksum) of the migrations so far."""
+        rows = await self.fetch_sql(READ_BOOKKEEPING, ())
+        return [(row["version"], row["checksum"]) for row in rows]
+
+    async def run_script(self, sql: str) -> None:
+        """Several statements."""
+        await self._run(lambda connection: run_script(connection, sql))
+
+    async def _sql(self, sql: str, arguments: Sequence[Any] | Mapping[str, Any] = ()) -> Fetched:
+        return await self._run(lambda connection: run(connection, sql, arguments), sql)
+
+    async def _run(self, work: Callable[[sqlite3.Connection], T], sql: str = "") -> T:
+        def step(connection: sqlite3.Connection) -> T:
+            if not self._has_begun:
+                connection.execute("BEGIN IMMEDIATE")
+                self._has_begun = True
+            # An interrupted write makes SQLite roll back on its own; going on would commit statement by statement.
+            elif not connection.in_transaction:
+                raise GatewayDBError("the transaction was rolled back by the database; nothing of it remains")
+            return work(connection)
+
+        return await self._writer.run_when_free(step, sql)
+
+
+def _placed(sql: str, arguments: Sequence[Any]) -> Sequence[Any] | Mapping[str, Any]:
+    values = [encoded(value) for value in arguments]
+    return {str(number): value for number, value in enumerate(values, 1)} if "$1" in sql else values

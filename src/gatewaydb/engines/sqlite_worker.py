@@ -1,0 +1,115 @@
+"""One SQLite connection on a thread of its own: for writes, and for reads that may take long."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import TypeVar
+
+from gatewaydb.clock import Clock
+from gatewaydb.engines.sqlite_errors import LockedError, translated
+from gatewaydb.errors import DatabaseUnavailableError, InvalidValueError, QueryTimeoutError
+
+T = TypeVar("T")
+
+
+class SQLiteWorker:
+    """Runs one piece of work at a time. Its user holds `exclusive()`; whoever waits for it is counted."""
+
+    def __init__(self, name: str, connect: Callable[[], sqlite3.Connection], timeout: timedelta, clock: Clock) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"gatewaydb-{name}")
+        self._connect = connect
+        self._timeout_s = timeout.total_seconds()
+        self._clock = clock
+        self._lock = asyncio.Lock()
+        self._connection: sqlite3.Connection | None = None
+        self.wait_count = 0
+        self.wait_s = 0.0
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether somebody holds it."""
+        return self._lock.locked()
+
+    async def open(self) -> None:
+        """Connects, on its own thread."""
+        try:
+            self._connection = await asyncio.get_running_loop().run_in_executor(self._thread, self._connect)
+        except sqlite3.Error as error:
+            raise translated(error) from None
+
+    async def close(self) -> None:
+        """Waits for the work at hand, then ends the connection and the thread."""
+        async with self._lock:
+            if self._connection is not None:
+                connection, self._connection = self._connection, None
+                await asyncio.get_running_loop().run_in_executor(self._thread, connection.close)
+            self._thread.shutdown(wait=False)
+
+    @asynccontextmanager
+    async def exclusive(self) -> AsyncIterator[None]:
+        """Nobody else's work in between. Raises QueryTimeoutError after `query_timeout` in the queue."""
+        await self._acquire()
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    async def _acquire(self) -> None:
+        if not self._lock.locked():
+            await self._lock.acquire()
+            return
+        self.wait_count += 1
+        start = self._clock.monotonic()
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await self._lock.acquire()
+        except TimeoutError:
+            raise QueryTimeoutError("another transaction of this process held the database for too long") from None
+        finally:
+            self.wait_s += self._clock.monotonic() - start
+
+    async def run_when_free(self, work: Callable[[sqlite3.Connection], T], sql: str = "") -> T:
+        """The result of `work(connection)`. Where another process holds the file's lock, it is asked again until
+        `query_timeout`; work that takes longer than that, or whose caller is cancelled, is interrupted.
+        """
+        deadline = self._clock.monotonic() + self._timeout_s
+        while True:
+            try:
+                return await self._run(work, sql)
+            except LockedError:
+                if self._clock.monotonic() >= deadline:
+                    raise
+
+    async def _run(self, work: Callable[[sqlite3.Connection], T], sql: str) -> T:
+        connection = self._connection
+        if connection is None:
+            raise DatabaseUnavailableError("the database was closed")
+        loop = asyncio.get_running_loop()
+        future = loop.run_in_executor(self._thread, work, connection)
+        timer = loop.call_later(self._timeout_s, connection.interrupt)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            connection.interrupt()
+            await _settled(future)
+            raise
+        except sqlite3.Error as error:
+            raise translated(error, sql) from None
+        except (OverflowError, UnicodeEncodeError) as error:
+            raise InvalidValueError(f"SQLite: {error}") from None
+        finally:
+            timer.cancel()
+
+
+async def _settled(future: asyncio.Future[T]) -> None:
+    """Returns when the thread has let go of the connection, however often the caller is cancelled meanwhile."""
+    while not future.done():
+        try:
+            await asyncio.wait([future])
+        except asyncio.CancelledError:
+            continue
+    if not future.cancelled():
+        future.exception()

@@ -1,0 +1,95 @@
+"""Loads the statements of `sql/*.sql` for one dialect.
+
+A statement stands under a header, `-- name: model_search @postgres [point]`, and a sentence that describes it. Without
+`@dialect` it serves both engines. `[point]` promises that it touches a few rows through a unique index. Parameters are
+written `:name`. `-- fragment: model_columns` names a piece that `{model_columns}` pastes. A statement that one dialect
+lacks is refused when it is loaded, not when it is first run.
+"""
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+from typing import Any, Literal, NamedTuple
+
+from gatewaydb.errors import InvalidValueError
+
+Dialect = Literal["sqlite", "postgres"]
+DIALECTS: tuple[Dialect, ...] = ("sqlite", "postgres")
+
+_HEADER = re.compile(r"^-- (name|fragment): (\w+)(?: @(sqlite|postgres))?( \[point\])?$", re.MULTILINE)
+_PARAMETER = re.compile(r"(?<![:\w]):([a-z_]+)\b")
+_FRAGMENT = re.compile(r"\{(\w+)\}")
+_PLACEHOLDER = {"sqlite": "?{}", "postgres": "${}"}
+
+
+class Statement(NamedTuple):
+    """One statement in one dialect, with its parameters in the order of their placeholders."""
+
+    name: str
+    description: str
+    sql: str
+    parameters: tuple[str, ...]
+    is_point: bool
+
+    @property
+    def is_read(self) -> bool:
+        """Whether it changes nothing."""
+        return self.sql.startswith("SELECT")
+
+    def bind(self, values: Mapping[str, Any]) -> list[Any]:
+        """The values in placeholder order; one dialect's variant may do without some of them."""
+        return [values[name] for name in self.parameters]
+
+
+class _Piece(NamedTuple):
+    kind: str
+    name: str
+    dialect: str | None
+    is_point: bool
+    text: str
+
+
+@cache
+def load_statements(dialect: Dialect) -> Mapping[str, Statement]:
+    """Every statement of the package, by name, in this dialect."""
+    pieces = [piece for text in _sources() for piece in _pieces(text)]
+    fragments = {piece.name: piece.text for piece in pieces if piece.kind == "fragment" and _serves(piece, dialect)}
+    statements = {
+        piece.name: _compile(piece, fragments, dialect)
+        for piece in pieces
+        if piece.kind == "name" and _serves(piece, dialect)
+    }
+    lacking = {piece.name for piece in pieces if piece.kind == "name"} - statements.keys()
+    if lacking:
+        raise InvalidValueError(f"statements that {dialect} lacks: {', '.join(sorted(lacking))}")
+    return statements
+
+
+def _sources() -> list[str]:
+    folder = resources.files("gatewaydb.sql")
+    files = sorted((file for file in folder.iterdir() if file.name.endswith(".sql")), key=lambda file: file.name)
+    return [file.read_text(encoding="utf-8") for file in files]
+
+
+def _pieces(text: str) -> list[_Piece]:
+    headers = list(_HEADER.finditer(text))
+    ends = [header.start() for header in headers[1:]] + [len(text)]
+    return [
+        _Piece(header[1], header[2], header[3], header[4] is not None, text[header.end() : end])
+        for header, end in zip(headers, ends, strict=True)
+    ]
+
+
+def _serves(piece: _Piece, dialect: Dialect) -> bool:
+    return piece.dialect in (None, dialect)
+
+
+def _compile(piece: _Piece, fragments: Mapping[str, str], dialect: Dialect) -> Statement:
+    lines = _FRAGMENT.sub(lambda match: fragments[match[1]].strip(), piece.text).strip().splitlines()
+    description = " ".join(line.removeprefix("--").strip() for line in lines if line.lstrip().startswith("--"))
+    body = "\n".join(line for line in lines if not line.lstrip().startswith("--")).strip().removesuffix(";")
+    parameters = tuple(dict.fromkeys(_PARAMETER.findall(body)))
+    numbers = {name: _PLACEHOLDER[dialect].format(number) for number, name in enumerate(parameters, 1)}
+    sql = _PARAMETER.sub(lambda match: numbers[match[1]], body)
+    return Statement(piece.name, description, sql, parameters, piece.is_point)

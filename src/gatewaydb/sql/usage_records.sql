@@ -1,0 +1,117 @@
+-- fragment: usage_record_columns
+id, api_key_id, model_id, provider_id, request_timestamp, prompt_tokens, completion_tokens, total_tokens, cached_tokens,
+reasoning_tokens, cost_usd, request_id, model_name, endpoint, response_time_ms, status_code, error_message,
+request_metadata, response_metadata
+
+-- name: usage_record_insert @postgres
+-- A batch, each record once: what is there already, by id or by the key's request id, is left as it is. In the order of
+-- the unique keys, so that two batches never wait for each other crosswise. A trigger adds what was inserted to the
+-- monthly summaries, in this same statement.
+INSERT INTO usage_records ({usage_record_columns})
+SELECT
+    id, api_key_id, model_id, provider_id, request_timestamp, prompt_tokens, completion_tokens, total_tokens,
+    cached_tokens, reasoning_tokens, cost_picousd * 0.000000000001, request_id, model_name, endpoint, response_time_ms,
+    status_code, error_message, request_metadata::json, response_metadata::json
+FROM json_to_recordset(:batch::json) AS b (
+    id uuid, api_key_id uuid, model_id uuid, provider_id uuid, request_timestamp timestamptz, prompt_tokens bigint,
+    completion_tokens bigint, total_tokens bigint, cached_tokens bigint, reasoning_tokens bigint, cost_picousd numeric,
+    request_id text, model_name text, endpoint text, response_time_ms integer, status_code smallint,
+    error_message text, request_metadata text, response_metadata text
+)
+ORDER BY api_key_id, request_id, id
+ON CONFLICT DO NOTHING;
+
+-- name: usage_record_insert @sqlite
+-- As above; SQLite keeps whole picodollars, and has no recordset of JSON.
+INSERT INTO usage_records (
+    id, api_key_id, model_id, provider_id, request_timestamp, prompt_tokens, completion_tokens, total_tokens,
+    cached_tokens, reasoning_tokens, cost_picousd, request_id, model_name, endpoint, response_time_ms, status_code,
+    error_message, request_metadata, response_metadata
+)
+SELECT
+    json_extract(value, '$.id'), json_extract(value, '$.api_key_id'), json_extract(value, '$.model_id'),
+    json_extract(value, '$.provider_id'), json_extract(value, '$.request_timestamp'),
+    json_extract(value, '$.prompt_tokens'), json_extract(value, '$.completion_tokens'),
+    json_extract(value, '$.total_tokens'), json_extract(value, '$.cached_tokens'),
+    json_extract(value, '$.reasoning_tokens'), json_extract(value, '$.cost_picousd'),
+    json_extract(value, '$.request_id'), json_extract(value, '$.model_name'), json_extract(value, '$.endpoint'),
+    json_extract(value, '$.response_time_ms'), json_extract(value, '$.status_code'),
+    json_extract(value, '$.error_message'), json_extract(value, '$.request_metadata'),
+    json_extract(value, '$.response_metadata')
+FROM json_each(:batch)
+WHERE TRUE
+ON CONFLICT DO NOTHING;
+
+-- name: usage_record_find_by_id [point]
+-- One record, by its id.
+SELECT {usage_record_columns} FROM usage_records WHERE id = :id;
+
+-- name: usage_record_list_by_api_key
+-- One page of a key's records from `start` to before `end`, latest first. `before` and `before_id` are the timestamp and
+-- the id of the last row of the page before.
+SELECT {usage_record_columns} FROM usage_records
+WHERE api_key_id = :api_key_id AND request_timestamp >= :start AND request_timestamp < :end
+AND (request_timestamp, id) < (:before, :before_id)
+ORDER BY request_timestamp DESC, id DESC LIMIT :limit OFFSET :offset;
+
+-- name: usage_record_list_by_model
+-- As usage_record_list_by_api_key, for one model.
+SELECT {usage_record_columns} FROM usage_records
+WHERE model_id = :model_id AND request_timestamp >= :start AND request_timestamp < :end
+AND (request_timestamp, id) < (:before, :before_id)
+ORDER BY request_timestamp DESC, id DESC LIMIT :limit OFFSET :offset;
+
+-- name: usage_record_totals_by_api_key @postgres
+-- What a key used from `start` to before `end`.
+SELECT
+    count(*) AS requests, count(*) - count(cost_usd) AS unpriced_requests,
+    coalesce(sum(prompt_tokens), 0)::bigint AS prompt_tokens,
+    coalesce(sum(completion_tokens), 0)::bigint AS completion_tokens,
+    coalesce(sum(total_tokens), 0)::bigint AS total_tokens, coalesce(sum(cost_usd), 0) AS cost_usd
+FROM usage_records
+WHERE api_key_id = :api_key_id AND request_timestamp >= :start AND request_timestamp < :end;
+
+-- name: usage_record_totals_by_api_key @sqlite
+-- As above; costs are summed in two whole numbers, which cannot overflow, and put together as exact decimal text.
+SELECT
+    requests, unpriced_requests, prompt_tokens, completion_tokens, total_tokens,
+    printf('%d.%06d%06d', (micro + pico / 1000000) / 1000000, (micro + pico / 1000000) % 1000000, pico % 1000000)
+    AS cost_usd
+FROM (
+    SELECT
+        count(*) AS requests, count(*) - count(cost_picousd) AS unpriced_requests,
+        coalesce(sum(prompt_tokens), 0) AS prompt_tokens, coalesce(sum(completion_tokens), 0) AS completion_tokens,
+        coalesce(sum(total_tokens), 0) AS total_tokens, coalesce(sum(cost_picousd / 1000000), 0) AS micro,
+        coalesce(sum(cost_picousd % 1000000), 0) AS pico
+    FROM usage_records
+    WHERE api_key_id = :api_key_id AND request_timestamp >= :start AND request_timestamp < :end
+);
+
+-- name: usage_record_totals_by_key_and_model @postgres
+-- What every key used of every model from `start` to before `end`, dearest first: a report, which reads the whole range.
+SELECT
+    api_key_id, model_id, model_name, count(*) AS requests, count(*) - count(cost_usd) AS unpriced_requests,
+    sum(prompt_tokens)::bigint AS prompt_tokens, sum(completion_tokens)::bigint AS completion_tokens,
+    sum(total_tokens)::bigint AS total_tokens, coalesce(sum(cost_usd), 0) AS cost_usd
+FROM usage_records
+WHERE request_timestamp >= :start AND request_timestamp < :end
+GROUP BY api_key_id, model_id, model_name
+ORDER BY cost_usd DESC, requests DESC;
+
+-- name: usage_record_totals_by_key_and_model @sqlite
+-- As above; costs are summed in two whole numbers, as in usage_record_totals_by_api_key.
+SELECT
+    api_key_id, model_id, model_name, requests, unpriced_requests, prompt_tokens, completion_tokens, total_tokens,
+    printf('%d.%06d%06d', (micro + pico / 1000000) / 1000000, (micro + pico / 1000000) % 1000000, pico % 1000000)
+    AS cost_usd
+FROM (
+    SELECT
+        api_key_id, model_id, model_name, count(*) AS requests, count(*) - count(cost_picousd) AS unpriced_requests,
+        sum(prompt_tokens) AS prompt_tokens, sum(completion_tokens) AS completion_tokens,
+        sum(total_tokens) AS total_tokens, coalesce(sum(cost_picousd / 1000000), 0) AS micro,
+        coalesce(sum(cost_picousd % 1000000), 0) AS pico
+    FROM usage_records
+    WHERE request_timestamp >= :start AND request_timestamp < :end
+    GROUP BY api_key_id, model_id, model_name
+)
+ORDER BY micro + pico / 1000000 DESC, requests DESC;
