@@ -1,0 +1,76 @@
+"""The data layer of an LLM gateway: API keys, models and prices, usage and spend, with a cache in front."""
+
+from gatewaydb.config import DatabaseConfig
+from gatewaydb.database import Database, DatabaseStats, DatabaseTransaction
+from gatewaydb.entities import (
+    APIKey,
+    KeyModelTotals,
+    Model,
+    ModelAlias,
+    MonthlyUsageSummary,
+    Provider,
+    TokenTotals,
+    UsageRecord,
+    UsageTotals,
+)
+from gatewaydb.errors import (
+    AlreadyExistsError,
+    APIKeyDisabledError,
+    APIKeyExpiredError,
+    APIKeyNotFoundError,
+    ConfigurationError,
+    DatabaseUnavailableError,
+    GatewayDBError,
+    InvalidValueError,
+    ModelAliasNotFoundError,
+    ModelNotFoundError,
+    MonthlyUsageSummaryNotFoundError,
+    NotFoundError,
+    PriceNotFoundError,
+    ProviderNotFoundError,
+    QueryTimeoutError,
+    SchemaVersionError,
+    StillReferencedError,
+    UsageRecordNotFoundError,
+)
+from gatewaydb.pricing import BillableUsage, Cost, PriceComponent, PriceSheet
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "APIKey",
+    "APIKeyDisabledError",
+    "APIKeyExpiredError",
+    "APIKeyNotFoundError",
+    "AlreadyExistsError",
+    "BillableUsage",
+    "ConfigurationError",
+    "Cost",
+    "Database",
+    "DatabaseConfig",
+    "DatabaseStats",
+    "DatabaseTransaction",
+    "DatabaseUnavailableError",
+    "GatewayDBError",
+    "InvalidValueError",
+    "KeyModelTotals",
+    "Model",
+    "ModelAlias",
+    "ModelAliasNotFoundError",
+    "ModelNotFoundError",
+    "MonthlyUsageSummary",
+    "MonthlyUsageSummaryNotFoundError",
+    "NotFoundError",
+    "PriceComponent",
+    "PriceNotFoundError",
+    "PriceSheet",
+    "Provider",
+    "ProviderNotFoundError",
+    "QueryTimeoutError",
+    "SchemaVersionError",
+    "StillReferencedError",
+    "TokenTotals",
+    "UsageRecord",
+    "UsageRecordNotFoundError",
+    "UsageTotals",
+]

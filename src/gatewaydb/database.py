@@ -1,0 +1,170 @@
+"""The composition root: opens an engine, wires the repositories and caches to it, and closes them."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, Self
+
+from gatewaydb.cache import CacheStats, LRUCache
+from gatewaydb.clock import SYSTEM_CLOCK, Clock, Timer
+from gatewaydb.config import CLEANUP_INTERVAL, DatabaseConfig
+from gatewaydb.credentials import CredentialCipher
+from gatewaydb.engines import (
+    ChangeFeed,
+    PoolStats,
+    SchemaStatus,
+    Transaction,
+    make_engine,
+    migrate,
+    require_current_schema,
+    schema_status,
+)
+from gatewaydb.engines import Row as _Row
+from gatewaydb.repositories import Caches, Repositories
+from gatewaydb.repositories.api_keys import NOUN as API_KEYS
+from gatewaydb.repositories.models import NOUN as MODELS
+
+Row = _Row
+
+
+class DatabaseStats(PoolStats, frozen=True, kw_only=True):
+    """The pool's and the caches' numbers at one moment."""
+
+    api_key_cache: CacheStats
+    model_cache: CacheStats
+
+
+class DatabaseTransaction(Repositories):
+    """An open transaction: the same repositories, which see its own state, and SQL of one's own."""
+
+    def __init__(self, transaction: Transaction, cipher: CredentialCipher) -> None:
+        super().__init__(transaction, _no_caches(transaction.clock), cipher, is_cached=False)
+        self._transaction = transaction
+        self._cipher = cipher
+
+    async def execute(self, sql: str, *arguments: Any) -> int:
+        """Runs one statement with the placeholders $1, $2, ... (SQLite takes ?, too); gives the rows it changed."""
+        return await self._transaction.execute_sql(sql, arguments)
+
+    async def fetch(self, sql: str, *arguments: Any) -> list[Row]:
+        """As `execute`; gives the rows as dicts, with the types that the driver has for them."""
+        return await self._transaction.fetch_sql(sql, arguments)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Self]:
+        """A savepoint: what fails inside is undone, and the transaction goes on."""
+        async with self._transaction.transaction():
+            yield self
+
+
+class Database(Repositories):
+    """The data layer of one process, on one event loop.
+
+    `Database("sqlite:///llmgateway.db")`, `Database("postgresql://...")`, `Database(DatabaseConfig(...))`, or
+    `Database()` for what the environment says. Use it as `async with`, or call `open` and `close`. A new SQLite file is
+    made on `open`; any other database has to have the schema of this code, else it is a SchemaVersionError.
+    """
+
+    def __init__(self, config: DatabaseConfig | str | None = None, *, clock: Clock = SYSTEM_CLOCK) -> None:
+        if isinstance(config, str):
+            config = DatabaseConfig(url=config)
+        self.config = config or DatabaseConfig.from_env()
+        self._clock = clock
+        self._feed = ChangeFeed()
+        self._engine = make_engine(self.config, clock, self._feed)
+        self._caches = Caches(
+            LRUCache(self.config.api_key_cache_size, self.config.api_key_cache_ttl, clock),
+            LRUCache(self.config.model_cache_size, self.config.model_cache_ttl, clock),
+        )
+        self._cipher = CredentialCipher(self.config.encryption_keys)
+        self._cleanup: Timer | None = None
+        super().__init__(self._engine, self._caches, self._cipher, is_cached=True)
+        self._feed.subscribe(API_KEYS, self.api_keys.apply_change)
+        self._feed.subscribe(MODELS, self.models.apply_change)
+
+    async def open(self) -> None:
+        """Connects. Raises DatabaseUnavailableError, SchemaVersionError, ConfigurationError."""
+        await self._engine.open()
+        try:
+            if self._engine.dialect == "sqlite" and (await schema_status(self._engine)).current == 0:
+                await migrate(self._engine)
+            await require_current_schema(self._engine)
+        except BaseException:
+            await self._engine.close()
+            raise
+        self._clean_up_later()
+
+    async def close(self) -> None:
+        """Waits a moment for what is running, then disconnects. Harmless on a closed database."""
+        if self._cleanup is not None:
+            self._cleanup.cancel()
+            self._cleanup = None
+        await self._engine.close()
+        for cache in self._caches:
+            cache.close()
+
+    async def migrate(self) -> Sequence[str]:
+        """Brings a closed database to the schema of this code; gives the names of what was applied.
+
+        Processes that do it at once do it once. Raises SchemaVersionError, DatabaseUnavailableError.
+        """
+        await self._engine.open()
+        try:
+            return [migration.name for migration in await migrate(self._engine)]
+        finally:
+            await self._engine.close()
+
+    async def schema_status(self) -> SchemaStatus:
+        """The schema's version and what `migrate` would apply, of a closed database."""
+        await self._engine.open()
+        try:
+            return await schema_status(self._engine)
+        finally:
+            await self._engine.close()
+
+    async def health(self) -> None:
+        """Returns when the database answers; raises DatabaseUnavailableError when it does not."""
+        await self._engine.health()
+
+    def stats(self) -> DatabaseStats:
+        """Connections and caches, now and since the database was made."""
+        pool = self._engine.stats()
+        return DatabaseStats(
+            **{name: getattr(pool, name) for name in pool.__struct_fields__},
+            api_key_cache=self._caches.api_keys.stats(),
+            model_cache=self._caches.models.stats(),
+        )
+
+    def cleanup_expired_cache_entries(self) -> tuple[int, int]:
+        """Frees the room of expired entries; gives (API keys, models) removed. It also runs every minute by itself."""
+        return self._caches.api_keys.cleanup(), self._caches.models.cleanup()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[DatabaseTransaction]:
+        """Commits when the block ends, rolls back when it raises. Opened inside another of the task: a savepoint.
+
+        What it changed leaves the caches after the commit, and only then.
+        """
+        async with self._engine.transaction() as transaction:
+            yield DatabaseTransaction(transaction, self._cipher)
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def _clean_up_later(self) -> None:
+        self._cleanup = self._clock.call_later(CLEANUP_INTERVAL.total_seconds(), self._clean_up_and_again)
+
+    def _clean_up_and_again(self) -> None:
+        self.cleanup_expired_cache_entries()
+        self._clean_up_later()
+
+
+def _no_caches(clock: Clock) -> Caches:
+    return Caches(LRUCache(1, timedelta(0), clock), LRUCache(1, timedelta(0), clock))

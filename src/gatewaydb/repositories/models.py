@@ -1,0 +1,184 @@
+"""Models: what may be called and what it costs. Reads by name or alias go through the cache."""
+
+from collections.abc import Iterable, Sequence
+from uuid import UUID
+
+from msgspec.structs import replace
+
+from gatewaydb.cache import LRUCache, ReadThrough, Uncached
+from gatewaydb.config import SEARCH_MAX_ROWS
+from gatewaydb.engines import Executor, Row, Transaction
+from gatewaydb.entities import Model, checks
+from gatewaydb.entities.models import CAPABILITIES, LIMITS
+from gatewaydb.errors import GatewayDBError, ModelNotFoundError
+from gatewaydb.pricing import PriceComponent, condition_to_json
+from gatewaydb.repositories.base import Repository, page
+from gatewaydb.repositories.model_search import rank
+from gatewaydb.repositories.rows import json_text, model_from
+
+NOUN = "models"
+_FIELDS = ("name", "litellm_provider", "provider_id", "mode", *LIMITS, *CAPABILITIES, "deprecation_date", "source")
+_CANDIDATES = 200
+
+
+class ModelRepository(Repository):
+    """`db.models`."""
+
+    def __init__(self, db: Executor, cache: LRUCache[str, Model], *, is_cached: bool) -> None:
+        super().__init__(db)
+        self._reads = (ReadThrough if is_cached else Uncached)(cache, self._load)
+        self._cache = cache
+        self._is_suggesting = False
+
+    async def get_by_name(self, name: str) -> Model:
+        """The model of this name, else of this enabled alias, from the cache if it is there.
+
+        Raises ModelNotFoundError, which says what was probably meant.
+        """
+        cache = self._cache
+        try:
+            entry = cache.live[name]
+        except (KeyError, TypeError):
+            return await self._miss(name)
+        entry.used = cache.tick = cache.tick + 1
+        return entry.value
+
+    async def get_by_id(self, model_id: UUID) -> Model:
+        """The model with this id, from the database. Raises ModelNotFoundError."""
+        row = await self._db.fetch_one("model_find_by_id", id=checks.identifier("id", model_id))
+        return model_from(_found(row))
+
+    async def get_by_names(self, names: Iterable[str]) -> dict[str, Model]:
+        """The models of these names (not aliases), by name, from the database; unknown names are left out."""
+        asked = [checks.text("name", name) for name in names]
+        rows = await self._db.fetch_all("model_find_by_names", names=asked)
+        return {row["name"]: model_from(row) for row in rows}
+
+    async def list(self, limit: int = 50, offset: int = 0, after: Model | UUID | None = None) -> Sequence[Model]:
+        """One page by name; `after` is the last model of the page before, or its id."""
+        rows = await self._db.fetch_all("model_list", **page(limit, offset, after=await self._cursor(after)))
+        return [model_from(row) for row in rows]
+
+    async def get_by_provider(
+        self, provider: str | UUID, limit: int = 50, offset: int = 0, after: Model | UUID | None = None
+    ) -> Sequence[Model]:
+        """One page by name of the models of a LiteLLM provider ("openai") or, given an id, of a provider of ours."""
+        cursor = page(limit, offset, after=await self._cursor(after))
+        if isinstance(provider, UUID):
+            rows = await self._db.fetch_all("model_list_by_provider_id", provider_id=provider, **cursor)
+        else:
+            name = checks.text("provider", provider)
+            rows = await self._db.fetch_all("model_list_by_provider", litellm_provider=name, **cursor)
+        return [model_from(row) for row in rows]
+
+    async def search(self, query: str, limit: int = 10) -> Sequence[Model]:
+        """The models whose names are nearest to the text, best first; typing errors are borne."""
+        text = checks.text("query", query)
+        names = await self._names_like(text, checks.count("limit", limit, 1, SEARCH_MAX_ROWS))
+        found = await self.get_by_names(names)
+        return [found[name] for name in names if name in found]
+
+    async def create(self, model: Model) -> Model:
+        """Stores a new model with its prices; gives it as stored. Raises AlreadyExistsError, InvalidValueError."""
+        return (await self.create_many([model]))[0]
+
+    async def create_many(self, models: Sequence[Model]) -> Sequence[Model]:
+        """As `create`, all or none."""
+        new = [model.checked() for model in models]
+        now = self._db.clock.now()
+        with self._db.changing(NOUN) as changed:
+            async with self._db.transaction() as tx:
+                rows = [{"id": model.id, "now": now, **_columns(model)} for model in new]
+                await tx.execute_many("model_insert", rows)
+                await _insert_prices(tx, new)
+            changed |= {model.name for model in new}
+        return [replace(model, aliases=(), created_at=now, updated_at=now) for model in new]
+
+    async def update(self, model: Model) -> Model:
+        """Stores everything but the aliases; gives the model as it is now. Raises ModelNotFoundError, ..."""
+        await self.update_many([model])
+        return await self.get_by_id(model.id)
+
+    async def update_many(self, models: Sequence[Model]) -> None:
+        """As `update`, all or none. Raises ModelNotFoundError, AlreadyExistsError, InvalidValueError."""
+        changes = [model.checked() for model in models]
+        now = self._db.clock.now()
+        with self._db.changing(NOUN) as changed:
+            async with self._db.transaction() as tx:
+                for model in changes:
+                    if not await tx.execute("model_update", id=model.id, now=now, **_columns(model)):
+                        raise ModelNotFoundError(f"no model has the id {model.id}")
+                await tx.execute_many("price_component_delete_by_model", [{"model_id": model.id} for model in changes])
+                await _insert_prices(tx, changes)
+            changed |= {key for model in changes for key in (model.name, str(model.id))}
+
+    async def delete(self, model_id: UUID) -> None:
+        """Deletes the model with its prices and aliases; its usage stays recorded. Raises ModelNotFoundError."""
+        key = checks.identifier("id", model_id)
+        with self._db.changing(NOUN) as changed:
+            row = _found(await self._db.fetch_one("model_delete", id=key))
+            changed |= {row["name"], str(key)}
+
+    def invalidate_cache(self, name: str) -> None:
+        """Forgets the model of this name or alias under all its names. Needed after changes from outside only."""
+        self.apply_change(frozenset([name]))
+
+    def apply_change(self, keys: frozenset[str] | None) -> None:
+        """Forgets every model that has one of the keys as its id, its name, or a name it is cached under."""
+        if keys is None:
+            self._reads.forget_all()
+        else:
+            self._reads.forget_where(lambda name, model: not keys.isdisjoint((name, model.name, str(model.id))))
+
+    async def _miss(self, name: str) -> Model:
+        model = await self._reads.fetch(checks.text("name", name))
+        if model is None:
+            raise await self._not_found(name)
+        return model
+
+    async def _load(self, name: str) -> Model | None:
+        row = await self._db.fetch_one("model_find_by_name", name=name)
+        return None if row is None else model_from(row)
+
+    async def _not_found(self, name: str) -> ModelNotFoundError:
+        # Searching takes milliseconds: one at a time, so that made-up names cannot keep the database busy.
+        suggestions: tuple[str, ...] = ()
+        if not self._is_suggesting:
+            self._is_suggesting = True
+            try:
+                suggestions = tuple(await self._names_like(name, 3))
+            except GatewayDBError:
+                pass
+            finally:
+                self._is_suggesting = False
+        hint = f"; did you mean {' or '.join(map(repr, suggestions))}?" if suggestions else ""
+        return ModelNotFoundError(f"no model or alias is named {name!r}{hint}", suggestions)
+
+    async def _names_like(self, text: str, limit: int) -> Sequence[str]:
+        rows = await self._db.fetch_all("model_search_names", text=text, limit=max(limit, _CANDIDATES))
+        return rank(text, (row["name"] for row in rows), limit)
+
+    async def _cursor(self, after: Model | UUID | None) -> str:
+        if after is None:
+            return ""
+        return (after if isinstance(after, Model) else await self.get_by_id(after)).name
+
+
+async def _insert_prices(tx: Transaction, models: Iterable[Model]) -> None:
+    rows = [_price_row(model.id, component) for model in models for component in model.price_sheet]
+    await tx.execute_many("price_component_insert", rows)
+
+
+def _columns(model: Model) -> dict[str, object]:
+    return {name: getattr(model, name) for name in _FIELDS} | {"metadata": json_text(model.metadata)}
+
+
+def _price_row(model_id: UUID, component: PriceComponent) -> dict[str, object]:
+    row = {name: getattr(component, name) for name in PriceComponent.__struct_fields__}
+    return row | {"model_id": model_id, "condition": condition_to_json(component.condition)}
+
+
+def _found(row: Row | None) -> Row:
+    if row is None:
+        raise ModelNotFoundError("no model has this id")
+    return row

@@ -1,0 +1,136 @@
+"""Usage records. What is recorded is in the monthly summaries when the call returns, each record once."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from decimal import Decimal
+from uuid import UUID
+
+from msgspec.structs import asdict
+
+from gatewaydb.config import USAGE_BATCH_MAX_ROWS
+from gatewaydb.engines import Row
+from gatewaydb.entities import KeyModelTotals, TokenTotals, UsageRecord, UsageTotals, checks
+from gatewaydb.errors import InvalidValueError, UsageRecordNotFoundError
+from gatewaydb.repositories.base import LAST_ID, Repository, page
+from gatewaydb.repositories.rows import json_text, usage_record_from
+
+_PICODOLLAR_EXPONENT = 12
+
+
+class UsageRepository(Repository):
+    """`db.usage`. Ranges are from `start` to before `end`, timezone-aware."""
+
+    async def create(self, record: UsageRecord) -> UsageRecord:
+        """Records one request; gives it as stored. The same id, or the same request id of the same key, counts once.
+
+        Raises InvalidValueError.
+        """
+        checked = record.checked()
+        await self._db.execute("usage_record_insert", batch=_batch([checked]))
+        return checked
+
+    async def create_many(self, records: Sequence[UsageRecord]) -> int:
+        """Records all or none, in one transaction; gives the number of those that were not there yet.
+
+        Raises InvalidValueError if one of them is invalid, and then records none.
+        """
+        ordered = sorted((record.checked() for record in records), key=_unique_key)
+        batches = [
+            _batch(ordered[first : first + USAGE_BATCH_MAX_ROWS])
+            for first in range(0, len(ordered), USAGE_BATCH_MAX_ROWS)
+        ]
+        if len(batches) == 1:
+            return await self._db.execute("usage_record_insert", batch=batches[0])
+        async with self._db.transaction() as tx:
+            return sum([await tx.execute("usage_record_insert", batch=batch) for batch in batches])
+
+    async def get_by_id(self, record_id: UUID) -> UsageRecord:
+        """The record with this id. Raises UsageRecordNotFoundError."""
+        row = await self._db.fetch_one("usage_record_find_by_id", id=checks.identifier("id", record_id))
+        if row is None:
+            raise UsageRecordNotFoundError(f"no usage record has the id {record_id}")
+        return usage_record_from(row)
+
+    async def get_by_api_key(
+        self,
+        api_key_id: UUID,
+        start: datetime,
+        end: datetime,
+        limit: int = 50,
+        offset: int = 0,
+        after: UsageRecord | UUID | None = None,
+    ) -> Sequence[UsageRecord]:
+        """One page of the key's records, latest first; `after` is the last record of the page before, or its id."""
+        key = checks.identifier("api_key_id", api_key_id)
+        cursor = await self._page(start, end, limit, offset, after)
+        rows = await self._db.fetch_all("usage_record_list_by_api_key", api_key_id=key, **cursor)
+        return [usage_record_from(row) for row in rows]
+
+    async def get_by_model(
+        self,
+        model_id: UUID,
+        start: datetime,
+        end: datetime,
+        limit: int = 50,
+        offset: int = 0,
+        after: UsageRecord | UUID | None = None,
+    ) -> Sequence[UsageRecord]:
+        """One page of the model's records, latest first; `after` is the last record of the page before, or its id."""
+        key = checks.identifier("model_id", model_id)
+        cursor = await self._page(start, end, limit, offset, after)
+        rows = await self._db.fetch_all("usage_record_list_by_model", model_id=key, **cursor)
+        return [usage_record_from(row) for row in rows]
+
+    async def get_total_cost_by_api_key(self, api_key_id: UUID, start: datetime, end: datetime) -> Decimal:
+        """US dollars, the exact sum; unpriced records are not in it."""
+        return (await self.get_totals_by_api_key(api_key_id, start, end)).cost_usd
+
+    async def get_total_tokens_by_api_key(self, api_key_id: UUID, start: datetime, end: datetime) -> TokenTotals:
+        """(prompt_tokens, completion_tokens, total_tokens)."""
+        totals = await self.get_totals_by_api_key(api_key_id, start, end)
+        return TokenTotals(totals.prompt_tokens, totals.completion_tokens, totals.total_tokens)
+
+    async def get_totals_by_api_key(self, api_key_id: UUID, start: datetime, end: datetime) -> UsageTotals:
+        """Requests, tokens and cost of one key."""
+        key = checks.identifier("api_key_id", api_key_id)
+        row = await self._db.fetch_one("usage_record_totals_by_api_key", api_key_id=key, **_range(start, end))
+        return UsageTotals(**(row or {}))
+
+    async def get_totals_by_key_and_model(self, start: datetime, end: datetime) -> Sequence[KeyModelTotals]:
+        """Requests, tokens and cost of every key with every model, dearest first. It reads the whole range."""
+        rows = await self._db.fetch_all("usage_record_totals_by_key_and_model", **_range(start, end))
+        return [KeyModelTotals(**row) for row in rows]
+
+    async def _page(
+        self, start: datetime, end: datetime, limit: int, offset: int, after: UsageRecord | UUID | None
+    ) -> dict[str, object]:
+        cursor = await self.get_by_id(after) if isinstance(after, UUID) else after
+        bounds = _range(start, end)
+        before, before_id = (bounds["end"], LAST_ID) if cursor is None else (cursor.request_timestamp, cursor.id)
+        return page(limit, offset, before=before, before_id=before_id, **bounds)
+
+
+def _range(start: datetime, end: datetime) -> dict[str, datetime]:
+    bounds = {"start": checks.instant("start", start), "end": checks.instant("end", end)}
+    if bounds["start"] > bounds["end"]:
+        raise InvalidValueError("start: must not be after end")
+    return bounds
+
+
+def _unique_key(record: UsageRecord) -> tuple[UUID, str, UUID]:
+    return record.api_key_id, record.request_id or "", record.id
+
+
+def _batch(records: Sequence[UsageRecord]) -> str:
+    return json_text([_stored(record) for record in records])
+
+
+def _stored(record: UsageRecord) -> Row:
+    row = asdict(record)
+    cost = row.pop("cost_usd")
+    row["cost_picousd"] = None if cost is None else int(cost.scaleb(_PICODOLLAR_EXPONENT))
+    # The width is fixed, because SQLite compares times as text.
+    row["request_timestamp"] = record.request_timestamp.isoformat(timespec="microseconds")
+    row["request_metadata"] = json_text(record.request_metadata)
+    row["response_metadata"] = json_text(record.response_metadata)
+    return row
