@@ -13,6 +13,7 @@ from gatewaydb.credentials import CredentialCipher
 from gatewaydb.engines import (
     ChangeFeed,
     PoolStats,
+    Row,
     SchemaStatus,
     Transaction,
     make_engine,
@@ -20,12 +21,10 @@ from gatewaydb.engines import (
     require_current_schema,
     schema_status,
 )
-from gatewaydb.engines import Row as _Row
+from gatewaydb.errors import GatewayDBError
 from gatewaydb.repositories import Caches, Repositories
 from gatewaydb.repositories.api_keys import NOUN as API_KEYS
 from gatewaydb.repositories.models import NOUN as MODELS
-
-Row = _Row
 
 
 class DatabaseStats(PoolStats, frozen=True, kw_only=True):
@@ -85,6 +84,8 @@ class Database(Repositories):
 
     async def open(self) -> None:
         """Connects. Raises DatabaseUnavailableError, SchemaVersionError, ConfigurationError."""
+        if self._cleanup is not None:
+            raise GatewayDBError("this database is open already")
         await self._engine.open()
         try:
             if self._engine.dialect == "sqlite" and (await schema_status(self._engine)).current == 0:
@@ -146,7 +147,8 @@ class Database(Repositories):
 
         What it changed leaves the caches after the commit, and only then.
         """
-        async with self._engine.transaction() as transaction:
+        outer = self._engine.transaction_of_task
+        async with (self._engine if outer is None else outer).transaction() as transaction:
             yield DatabaseTransaction(transaction, self._cipher)
 
     async def __aenter__(self) -> Self:

@@ -10,8 +10,8 @@ from typing import Any, Protocol, Self
 import msgspec
 
 from gatewaydb.clock import Clock
-from gatewaydb.engines.changes import UNCERTAIN, Change, ChangeFeed, publishing
-from gatewaydb.engines.statements import Dialect
+from gatewaydb.engines.changes import Change, ChangeFeed, publishing
+from gatewaydb.engines.statements import Dialect, Statement, load_statements
 from gatewaydb.errors import GatewayDBError
 
 Row = dict[str, Any]
@@ -67,7 +67,7 @@ class Executor(Protocol):
         """The statement once for each of `rows`, all or none; inside a transaction only."""
 
     def transaction(self) -> "AbstractAsyncContextManager[Transaction]":
-        """A transaction; a savepoint where one is open already."""
+        """A transaction; on a transaction, a savepoint."""
 
     def changing(self, noun: str) -> AbstractContextManager[set[str]]:
         """Surrounds a write: takes the keys that it changes, for the caches."""
@@ -135,10 +135,12 @@ class Transaction(ABC):
             raise
         try:
             await self.control("COMMIT")
-        except UNCERTAIN:
-            feed.publish(self._changes)
+        except BaseException:
+            await self._undo("ROLLBACK")
             raise
-        feed.publish(self._changes)
+        finally:
+            # Also after a COMMIT that failed: nobody may know whether it did.
+            feed.publish(self._changes)
 
     async def _undo(self, sql: str) -> None:
         # A transaction that its database has given up already, or that lost its connection, needs no rollback; the
@@ -157,6 +159,7 @@ class Engine(ABC):
     def __init__(self, clock: Clock, feed: ChangeFeed) -> None:
         self.clock = clock
         self.feed = feed
+        self._statements = load_statements(self.dialect)
         self._transactions: dict[asyncio.Task[Any] | None, Transaction] = {}
 
     @abstractmethod
@@ -191,12 +194,9 @@ class Engine(ABC):
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
-        """A transaction of its own; in a task that has one open, a savepoint in that."""
+        """A transaction of its own, for a task that has none open."""
+        self._refuse_inside_transaction()
         task = asyncio.current_task()
-        if (outer := self._transactions.get(task)) is not None:
-            async with outer.transaction() as inner:
-                yield inner
-            return
         async with self._new_transaction() as transaction:
             self._transactions[task] = transaction
             try:
@@ -207,6 +207,18 @@ class Engine(ABC):
 
     def changing(self, noun: str) -> AbstractContextManager[set[str]]:
         return publishing(self.feed.publish, noun)
+
+    def _statement(self, name: str) -> Statement:
+        """The statement, if it may run outside of transactions now."""
+        found = self._statements[name]
+        if not found.is_read:
+            self._refuse_inside_transaction()
+        return found
+
+    def _refuse_inside_transaction(self) -> None:
+        # SQLite has one writer, and on PostgreSQL this could wait for a row that the task itself has locked.
+        if self.transaction_of_task is not None:
+            raise GatewayDBError("this task has a transaction open: write through tx, not through db")
 
     @property
     def transaction_of_task(self) -> Transaction | None:

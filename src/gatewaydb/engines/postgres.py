@@ -34,7 +34,6 @@ class PostgresEngine(Engine):
     def __init__(self, config: DatabaseConfig, clock: Clock, feed: ChangeFeed) -> None:
         super().__init__(clock, feed)
         self._timeout_s = config.query_timeout.total_seconds()
-        self._statements = load_statements("postgres")
         self._pool = PostgresPool(config, clock)
 
     async def open(self) -> None:
@@ -54,19 +53,19 @@ class PostgresEngine(Engine):
         return self._pool.stats()
 
     async def fetch_all(self, statement: str, **values: Any) -> list[Row]:
-        found = self._statements[statement]
+        found = self._statement(statement)
         async with self._pool.connection() as connection:
             rows = await _asked(connection.fetch(found.sql, *found.bind(values), timeout=self._timeout_s))
         return [dict(row) for row in rows]
 
     async def fetch_one(self, statement: str, **values: Any) -> Row | None:
-        found = self._statements[statement]
+        found = self._statement(statement)
         async with self._pool.connection() as connection:
             row = await _asked(connection.fetchrow(found.sql, *found.bind(values), timeout=self._timeout_s))
         return None if row is None else dict(row)
 
     async def execute(self, statement: str, **values: Any) -> int:
-        found = self._statements[statement]
+        found = self._statement(statement)
         async with self._pool.connection() as connection:
             return _affected(await _asked(connection.execute(found.sql, *found.bind(values), timeout=self._timeout_s)))
 

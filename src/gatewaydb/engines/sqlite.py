@@ -29,7 +29,6 @@ from gatewaydb.engines.sqlite_connection import Fetched, bound, connect_reader, 
 from gatewaydb.engines.sqlite_errors import translated
 from gatewaydb.engines.sqlite_transaction import SQLiteTransaction
 from gatewaydb.engines.sqlite_worker import SQLiteWorker
-from gatewaydb.engines.statements import load_statements
 from gatewaydb.errors import ConfigurationError, DatabaseUnavailableError, GatewayDBError
 
 OLDEST_SQLITE = (3, 37, 0)  # STRICT tables
@@ -47,7 +46,6 @@ class SQLiteEngine(Engine):
         if sqlite3.sqlite_version_info < OLDEST_SQLITE:
             raise ConfigurationError(f"SQLite {sqlite3.sqlite_version} is too old; 3.37 or later is needed")
         self._config = config
-        self._statements = load_statements("sqlite")
         self._path = config.sqlite_path or ""
         self._folder: str | None = None
         self._reader: sqlite3.Connection | None = None
@@ -106,39 +104,41 @@ class SQLiteEngine(Engine):
         )
 
     async def fetch_all(self, statement: str, **values: Any) -> list[Row]:
-        found = self._statements[statement]
+        found = self._statement(statement)
         arguments = bound(found, values)
         if found.is_point:
             return typed_rows(self._point(found.sql, arguments))
-        worker = self._scanner if found.is_read else self._writer
-        async with worker.exclusive():
-            fetched = await worker.run_when_free(lambda connection: run(connection, found.sql, arguments), found.sql)
-        return typed_rows(fetched)
+        return typed_rows(await self._on(self._scanner if found.is_read else self._writer, found.sql, arguments))
 
     async def fetch_one(self, statement: str, **values: Any) -> Row | None:
         rows = await self.fetch_all(statement, **values)
         return rows[0] if rows else None
 
     async def execute(self, statement: str, **values: Any) -> int:
-        found = self._statements[statement]
+        found = self._statement(statement)
         arguments = bound(found, values)
-        writer = self._writer
-        async with writer.exclusive():
-            fetched = await writer.run_when_free(lambda connection: run(connection, found.sql, arguments), found.sql)
-        return fetched.changed
+        return (await self._on(self._writer, found.sql, arguments)).changed
+
+    async def _on(self, worker: SQLiteWorker, sql: str, arguments: list[Any]) -> Fetched:
+        timeout_s = self._config.query_timeout.total_seconds()
+        async with worker.exclusive():
+            return await worker.run_when_free(lambda connection: run(connection, sql, arguments), sql, timeout_s)
 
     @asynccontextmanager
     async def _new_transaction(self) -> AsyncIterator[Transaction]:
         writer = self._writer
         async with writer.exclusive():
-            yield SQLiteTransaction(writer, self.clock)
+            yield SQLiteTransaction(writer, self.clock, self._config.query_timeout.total_seconds())
 
     @asynccontextmanager
     async def migrating(self) -> AsyncIterator[MigrationSession]:
-        async with self.transaction() as transaction:
-            assert isinstance(transaction, SQLiteTransaction)
-            await transaction.run_script(CREATE_BOOKKEEPING)
-            yield transaction
+        writer = self._writer
+        async with writer.exclusive():
+            # No timeout: twenty processes that start at once wait here until the first one is through.
+            session = SQLiteTransaction(writer, self.clock, None)
+            async with session.run(self.feed):
+                await session.run_script(CREATE_BOOKKEEPING)
+                yield session
 
     async def applied_migrations(self) -> list[tuple[int, str]]:
         if not self._point("SELECT 1 FROM sqlite_schema WHERE name = 'schema_migrations'").rows:
@@ -157,8 +157,6 @@ class SQLiteEngine(Engine):
     def _writer(self) -> SQLiteWorker:
         if self._reader is None:
             raise DatabaseUnavailableError(_NOT_OPEN)
-        if self.transaction_of_task is not None:
-            raise GatewayDBError("this task has a transaction open and SQLite has one writer: use tx instead of db")
         return self._workers[0]
 
     @property

@@ -17,10 +17,11 @@ class SQLiteTransaction(Transaction):
 
     dialect = "sqlite"
 
-    def __init__(self, writer: SQLiteWorker, clock: Clock) -> None:
+    def __init__(self, writer: SQLiteWorker, clock: Clock, timeout_s: float | None) -> None:
         super().__init__()
         self.clock = clock
         self._writer = writer
+        self._timeout_s = timeout_s
         self._statements = load_statements("sqlite")
         self._has_begun = False
 
@@ -73,7 +74,7 @@ class SQLiteTransaction(Transaction):
                 raise GatewayDBError("the transaction was rolled back by the database; nothing of it remains")
             return work(connection)
 
-        return await self._writer.run_when_free(step, sql)
+        return await self._writer.run_when_free(step, sql, self._timeout_s)
 
 
 def _placed(sql: str, arguments: Sequence[Any]) -> Sequence[Any] | Mapping[str, Any]:

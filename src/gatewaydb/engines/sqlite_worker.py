@@ -1,6 +1,7 @@
 """One SQLite connection on a thread of its own: for writes, and for reads that may take long."""
 
 import asyncio
+import math
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -55,7 +56,13 @@ class SQLiteWorker:
         try:
             yield
         finally:
+            self._leave_clean()
             self._lock.release()
+
+    def _leave_clean(self) -> None:
+        # A transaction whose rollback was cancelled, too: the thread undoes it before it takes other work.
+        if self._connection is not None and self._connection.in_transaction:
+            self._thread.submit(self._connection.rollback)
 
     async def _acquire(self) -> None:
         if not self._lock.locked():
@@ -71,25 +78,27 @@ class SQLiteWorker:
         finally:
             self.wait_s += self._clock.monotonic() - start
 
-    async def run_when_free(self, work: Callable[[sqlite3.Connection], T], sql: str = "") -> T:
-        """The result of `work(connection)`. Where another process holds the file's lock, it is asked again until
-        `query_timeout`; work that takes longer than that, or whose caller is cancelled, is interrupted.
+    async def run_when_free(self, work: Callable[[sqlite3.Connection], T], sql: str, timeout_s: float | None) -> T:
+        """The result of `work(connection)`.
+
+        Where another process holds the file's lock, it is asked again until the timeout; work that takes longer than
+        that, or whose caller is cancelled, is interrupted. `sql` explains an error.
         """
-        deadline = self._clock.monotonic() + self._timeout_s
+        deadline = math.inf if timeout_s is None else self._clock.monotonic() + timeout_s
         while True:
             try:
-                return await self._run(work, sql)
+                return await self._run(work, sql, timeout_s)
             except LockedError:
                 if self._clock.monotonic() >= deadline:
                     raise
 
-    async def _run(self, work: Callable[[sqlite3.Connection], T], sql: str) -> T:
+    async def _run(self, work: Callable[[sqlite3.Connection], T], sql: str, timeout_s: float | None) -> T:
         connection = self._connection
         if connection is None:
             raise DatabaseUnavailableError("the database was closed")
         loop = asyncio.get_running_loop()
         future = loop.run_in_executor(self._thread, work, connection)
-        timer = loop.call_later(self._timeout_s, connection.interrupt)
+        timer = None if timeout_s is None else loop.call_later(timeout_s, connection.interrupt)
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
@@ -101,7 +110,8 @@ class SQLiteWorker:
         except (OverflowError, UnicodeEncodeError) as error:
             raise InvalidValueError(f"SQLite: {error}") from None
         finally:
-            timer.cancel()
+            if timer is not None:
+                timer.cancel()
 
 
 async def _settled(future: asyncio.Future[T]) -> None:

@@ -35,11 +35,11 @@ _TABLES = (
 )
 _NOT_PRICES = frozenset(("web_search_billing_unit", "search_free_requests"))
 _LOOKS_LIKE_PRICE = re.compile(r"cost|pric|multiplier|uplift|surcharge|_fee")
+_NUMBER = re.compile(r"\s*[-+]?\.?\d[\d._]*(?:[eE][-+]?\d+)?\s*")
 _GEO = re.compile(r"[a-z]{2,3}")
 
 FIREWORKS_CACHED_SHARE = Decimal("0.5")
-"""Fireworks bills cached input tokens at half the input price unless a model's page says otherwise
-(docs.fireworks.ai, serverless pricing); the catalog leaves that price out."""
+"""Fireworks documents cached input at half the input price; the catalog leaves it out where it is just that."""
 
 
 def components_of(entry: Mapping[str, Any], *, numbers_as_text: bool = False) -> tuple[PriceComponent, ...]:
@@ -189,7 +189,9 @@ def _holds_number(value: Any) -> bool:
         return any(map(_holds_number, value.values()))
     if isinstance(value, (list, tuple)):
         return any(map(_holds_number, value))
-    return isinstance(value, (NumberText, Decimal, int, float)) and not isinstance(value, bool)
+    if isinstance(value, str):
+        return _NUMBER.fullmatch(value) is not None
+    return isinstance(value, (Decimal, int, float)) and not isinstance(value, bool)
 
 
 def _fireworks_cache_reads(components: Sequence[PriceComponent]) -> list[PriceComponent]:
