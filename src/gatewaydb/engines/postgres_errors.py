@@ -47,16 +47,23 @@ def translated(error: BaseException) -> GatewayDBError:
     if isinstance(error, _TIMEOUT):
         return QueryTimeoutError("PostgreSQL did not answer within query_timeout; the statement was cancelled")
     if isinstance(error, _INVALID):
-        return InvalidValueError(f"PostgreSQL: {error}")
+        return InvalidValueError(f"PostgreSQL: {_message(error)}")
     if isinstance(error, _UNAVAILABLE) or _is_lost(error):
-        return DatabaseUnavailableError(f"PostgreSQL: {error or type(error).__name__}")
-    return GatewayDBError(f"PostgreSQL: {error}")
+        return DatabaseUnavailableError(f"PostgreSQL: {_message(error)}")
+    return GatewayDBError(f"PostgreSQL: {_message(error)}")
 
 
 def _broken_reference(error: asyncpg.ForeignKeyViolationError) -> GatewayDBError:
     if "still referenced" in (error.detail or ""):
         return StillReferencedError("other rows refer to this one; delete or change them first")
     return InvalidValueError("refers to a row that does not exist")
+
+
+def _message(error: BaseException) -> str:
+    # The text of a PostgresError would add its DETAIL.
+    return (
+        str(error.args[0] if error.args and isinstance(error, asyncpg.PostgresError) else error) or type(error).__name__
+    )
 
 
 def _is_lost(error: BaseException) -> bool:

@@ -13,6 +13,8 @@ from gatewaydb.config import TEXT_MAX_CHARS
 from gatewaydb.entities import checks
 from gatewaydb.entities.base import new_id, utc_now
 from gatewaydb.entities.frozen import EMPTY
+from gatewaydb.errors import InvalidValueError
+from gatewaydb.pricing import BillableUsage
 
 
 class UsageRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,6 +23,10 @@ class UsageRecord(msgspec.Struct, frozen=True, kw_only=True):
     `cost_usd` is US dollars, exact to 1e-12; None: unpriced, which is not 0. `total_tokens` is the sum of prompt and
     completion where it is not given. Cached tokens are part of the prompt, reasoning tokens of the completion.
     `request_id` is the caller's own id of the request: the same one from the same key counts once.
+
+    What a later pricing needs: `price_version` is the version of the model's prices that `cost_usd` came from;
+    `billable` holds the counts where there are more than the four above; `pricing_context` is what `cost_of` was told
+    beside them (service_tier, batch, resolution, ...). `Model.usage_record` fills in all of it.
     """
 
     api_key_id: UUID
@@ -34,6 +40,7 @@ class UsageRecord(msgspec.Struct, frozen=True, kw_only=True):
     cached_tokens: int = 0
     reasoning_tokens: int = 0
     cost_usd: Decimal | None = None
+    price_version: int | None = None
     request_id: str | None = None
     model_name: str | None = None
     endpoint: str | None = None
@@ -42,6 +49,18 @@ class UsageRecord(msgspec.Struct, frozen=True, kw_only=True):
     error_message: str | None = None
     request_metadata: Mapping[str, Any] = EMPTY
     response_metadata: Mapping[str, Any] = EMPTY
+    billable: BillableUsage | None = None
+    pricing_context: Mapping[str, Any] = EMPTY
+
+    @property
+    def billable_usage(self) -> BillableUsage:
+        """What was used, as a cost is calculated from it. Raises InvalidValueError where the counts contradict."""
+        return self.billable or BillableUsage(
+            input_tokens=self.prompt_tokens,
+            output_tokens=self.completion_tokens,
+            cache_read_tokens=self.cached_tokens,
+            reasoning_tokens=self.reasoning_tokens,
+        )
 
     def checked(self) -> Self:
         """The record as it will be stored. Raises InvalidValueError."""
@@ -59,6 +78,7 @@ class UsageRecord(msgspec.Struct, frozen=True, kw_only=True):
             cached_tokens=checks.count("cached_tokens", self.cached_tokens),
             reasoning_tokens=checks.count("reasoning_tokens", self.reasoning_tokens),
             cost_usd=checks.optional_money("cost_usd", self.cost_usd),
+            price_version=checks.optional_count("price_version", self.price_version, maximum=2**31 - 1),
             request_id=checks.optional_text("request_id", self.request_id),
             model_name=checks.optional_text("model_name", self.model_name),
             endpoint=checks.optional_text("endpoint", self.endpoint),
@@ -67,7 +87,15 @@ class UsageRecord(msgspec.Struct, frozen=True, kw_only=True):
             error_message=checks.optional_text("error_message", self.error_message, TEXT_MAX_CHARS),
             request_metadata=checks.json_object("request_metadata", self.request_metadata),
             response_metadata=checks.json_object("response_metadata", self.response_metadata),
+            billable=_checked_billable(self.billable),
+            pricing_context=checks.json_object("pricing_context", self.pricing_context),
         )
+
+
+def _checked_billable(usage: object) -> BillableUsage | None:
+    if usage is not None and not isinstance(usage, BillableUsage):
+        raise InvalidValueError(f"billable: must be a BillableUsage, not {type(usage).__name__}")
+    return usage
 
 
 class TokenTotals(NamedTuple):

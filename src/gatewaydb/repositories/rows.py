@@ -14,7 +14,7 @@ from msgspec.structs import asdict
 from gatewaydb.engines import Row
 from gatewaydb.entities import APIKey, Model, ModelAlias, Provider, UsageRecord
 from gatewaydb.entities.frozen import EMPTY, FrozenDict, frozen
-from gatewaydb.pricing import Condition, PriceComponent, PriceSheet
+from gatewaydb.pricing import BillableUsage, Condition, PriceComponent, PriceSheet
 from gatewaydb.pricing.components import Combine, Direction, Modality
 
 
@@ -37,6 +37,7 @@ class _PriceRow(msgspec.Struct, array_like=True):
 _names = lru_cache(maxsize=4096)(msgspec.json.Decoder(tuple[str, ...]).decode)
 _pairs = msgspec.json.Decoder(list[tuple[str, str]])
 _triples = msgspec.json.Decoder(list[tuple[str, str, str]])
+_billable = msgspec.json.Decoder(BillableUsage)
 _prices = msgspec.json.Decoder(list[_PriceRow])
 
 
@@ -71,6 +72,9 @@ def usage_record_from(row: Row) -> UsageRecord:
     """A usage record."""
     row["request_metadata"] = _json_object(row["request_metadata"])
     row["response_metadata"] = _json_object(row["response_metadata"])
+    row["pricing_context"] = _json_object(row["pricing_context"])
+    if row["billable"] is not None:
+        row["billable"] = _billable.decode(row["billable"])
     return UsageRecord(**row)
 
 

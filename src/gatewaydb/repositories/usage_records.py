@@ -133,4 +133,6 @@ def _stored(record: UsageRecord) -> Row:
     row["request_timestamp"] = record.request_timestamp.isoformat(timespec="microseconds")
     row["request_metadata"] = json_text(record.request_metadata)
     row["response_metadata"] = json_text(record.response_metadata)
+    row["billable"] = None if record.billable is None else json_text(record.billable)
+    row["pricing_context"] = json_text(record.pricing_context)
     return row

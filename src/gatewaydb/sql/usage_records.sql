@@ -1,7 +1,7 @@
 -- fragment: usage_record_columns
 id, api_key_id, model_id, provider_id, request_timestamp, prompt_tokens, completion_tokens, total_tokens, cached_tokens,
-reasoning_tokens, cost_usd, request_id, model_name, endpoint, response_time_ms, status_code, error_message,
-request_metadata, response_metadata
+reasoning_tokens, cost_usd, price_version, request_id, model_name, endpoint, response_time_ms, status_code,
+error_message, request_metadata, response_metadata, billable, pricing_context
 
 -- name: usage_record_insert @postgres
 -- A batch, each record once: what is there already, by id or by the key's request id, is left as it is. In the order of
@@ -10,13 +10,15 @@ request_metadata, response_metadata
 INSERT INTO usage_records ({usage_record_columns})
 SELECT
     id, api_key_id, model_id, provider_id, request_timestamp, prompt_tokens, completion_tokens, total_tokens,
-    cached_tokens, reasoning_tokens, cost_picousd * 0.000000000001, request_id, model_name, endpoint, response_time_ms,
-    status_code, error_message, request_metadata::json, response_metadata::json
+    cached_tokens, reasoning_tokens, cost_picousd * 0.000000000001, price_version, request_id, model_name, endpoint,
+    response_time_ms, status_code, error_message, request_metadata::json, response_metadata::json, billable::json,
+    pricing_context::json
 FROM json_to_recordset(:batch::json) AS b (
     id uuid, api_key_id uuid, model_id uuid, provider_id uuid, request_timestamp timestamptz, prompt_tokens bigint,
     completion_tokens bigint, total_tokens bigint, cached_tokens bigint, reasoning_tokens bigint, cost_picousd numeric,
-    request_id text, model_name text, endpoint text, response_time_ms integer, status_code smallint,
-    error_message text, request_metadata text, response_metadata text
+    price_version integer, request_id text, model_name text, endpoint text, response_time_ms integer,
+    status_code smallint, error_message text, request_metadata text, response_metadata text, billable text,
+    pricing_context text
 )
 ORDER BY api_key_id, request_id, id
 ON CONFLICT DO NOTHING;
@@ -25,8 +27,8 @@ ON CONFLICT DO NOTHING;
 -- As above; SQLite keeps whole picodollars, and has no recordset of JSON.
 INSERT INTO usage_records (
     id, api_key_id, model_id, provider_id, request_timestamp, prompt_tokens, completion_tokens, total_tokens,
-    cached_tokens, reasoning_tokens, cost_picousd, request_id, model_name, endpoint, response_time_ms, status_code,
-    error_message, request_metadata, response_metadata
+    cached_tokens, reasoning_tokens, cost_picousd, price_version, request_id, model_name, endpoint, response_time_ms,
+    status_code, error_message, request_metadata, response_metadata, billable, pricing_context
 )
 SELECT
     json_extract(value, '$.id'), json_extract(value, '$.api_key_id'), json_extract(value, '$.model_id'),
@@ -34,10 +36,11 @@ SELECT
     json_extract(value, '$.prompt_tokens'), json_extract(value, '$.completion_tokens'),
     json_extract(value, '$.total_tokens'), json_extract(value, '$.cached_tokens'),
     json_extract(value, '$.reasoning_tokens'), json_extract(value, '$.cost_picousd'),
-    json_extract(value, '$.request_id'), json_extract(value, '$.model_name'), json_extract(value, '$.endpoint'),
-    json_extract(value, '$.response_time_ms'), json_extract(value, '$.status_code'),
-    json_extract(value, '$.error_message'), json_extract(value, '$.request_metadata'),
-    json_extract(value, '$.response_metadata')
+    json_extract(value, '$.price_version'), json_extract(value, '$.request_id'), json_extract(value, '$.model_name'),
+    json_extract(value, '$.endpoint'), json_extract(value, '$.response_time_ms'),
+    json_extract(value, '$.status_code'), json_extract(value, '$.error_message'),
+    json_extract(value, '$.request_metadata'), json_extract(value, '$.response_metadata'),
+    json_extract(value, '$.billable'), json_extract(value, '$.pricing_context')
 FROM json_each(:batch)
 WHERE TRUE
 ON CONFLICT DO NOTHING;

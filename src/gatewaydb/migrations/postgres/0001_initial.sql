@@ -127,6 +127,7 @@ CREATE TABLE usage_records (
     cached_tokens bigint NOT NULL,
     reasoning_tokens bigint NOT NULL,
     cost_usd numeric(20, 12),
+    price_version integer,
     request_id text,
     model_name text,
     endpoint text,
@@ -134,7 +135,9 @@ CREATE TABLE usage_records (
     status_code smallint,
     error_message text,
     request_metadata json NOT NULL DEFAULT '{}',
-    response_metadata json NOT NULL DEFAULT '{}'
+    response_metadata json NOT NULL DEFAULT '{}',
+    billable json,
+    pricing_context json NOT NULL DEFAULT '{}'
 );
 
 CREATE UNIQUE INDEX usage_records_request ON usage_records (api_key_id, request_id) WHERE request_id IS NOT NULL;
@@ -188,3 +191,33 @@ $$;
 
 CREATE TRIGGER usage_records_summarise AFTER INSERT ON usage_records
 REFERENCING NEW TABLE AS inserted FOR EACH STATEMENT EXECUTE FUNCTION usage_records_summarise();
+
+-- A record that is priced anew moves its month's sums in the same statement, months in order as above. What is deleted
+-- stays in the sums: they outlive the records.
+CREATE FUNCTION usage_records_reprice() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO monthly_usage_summaries AS s (
+        api_key_id, year, month, total_requests, unpriced_requests, total_prompt_tokens, total_completion_tokens,
+        total_tokens, total_cost_usd, last_request_at, updated_at
+    )
+    SELECT
+        n.api_key_id,
+        extract(year FROM n.request_timestamp AT TIME ZONE 'UTC')::integer AS year,
+        extract(month FROM n.request_timestamp AT TIME ZONE 'UTC')::integer AS month,
+        0, count(o.cost_usd) - count(n.cost_usd), 0, 0, 0,
+        coalesce(sum(n.cost_usd), 0) - coalesce(sum(o.cost_usd), 0), max(n.request_timestamp), now()
+    FROM updated AS n
+    JOIN outdated AS o ON o.id = n.id
+    WHERE n.cost_usd IS DISTINCT FROM o.cost_usd
+    GROUP BY 1, 2, 3
+    ORDER BY 1, 2, 3
+    ON CONFLICT (api_key_id, year, month) DO UPDATE SET
+        unpriced_requests = s.unpriced_requests + excluded.unpriced_requests,
+        total_cost_usd = s.total_cost_usd + excluded.total_cost_usd,
+        updated_at = excluded.updated_at;
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER usage_records_reprice AFTER UPDATE ON usage_records
+REFERENCING OLD TABLE AS outdated NEW TABLE AS updated FOR EACH STATEMENT EXECUTE FUNCTION usage_records_reprice();

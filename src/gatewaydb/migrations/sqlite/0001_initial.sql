@@ -131,6 +131,7 @@ CREATE TABLE usage_records (
         CASE WHEN cost_picousd IS NOT NULL
         THEN printf('%d.%012d', cost_picousd / 1000000000000, cost_picousd % 1000000000000) END
     ) VIRTUAL,
+    price_version INTEGER,
     request_id TEXT,
     model_name TEXT,
     endpoint TEXT,
@@ -138,7 +139,9 @@ CREATE TABLE usage_records (
     status_code INTEGER,
     error_message TEXT,
     request_metadata TEXT NOT NULL DEFAULT '{}',
-    response_metadata TEXT NOT NULL DEFAULT '{}'
+    response_metadata TEXT NOT NULL DEFAULT '{}',
+    billable TEXT,
+    pricing_context TEXT NOT NULL DEFAULT '{}'
 ) STRICT;
 
 CREATE UNIQUE INDEX usage_records_request ON usage_records (api_key_id, request_id) WHERE request_id IS NOT NULL;
@@ -194,4 +197,21 @@ BEGIN
         cost_rest_picousd = cost_rest_picousd + excluded.cost_rest_picousd,
         last_request_at = max(coalesce(last_request_at, ''), excluded.last_request_at),
         updated_at = excluded.updated_at;
+END;
+
+-- A record that is priced anew moves its month's sums in the same statement. What is deleted stays in the sums: they
+-- outlive the records.
+CREATE TRIGGER usage_records_reprice AFTER UPDATE OF cost_picousd ON usage_records
+WHEN new.cost_picousd IS NOT old.cost_picousd
+BEGIN
+    UPDATE monthly_usage_summaries SET
+        unpriced_requests = unpriced_requests + (new.cost_picousd IS NULL) - (old.cost_picousd IS NULL),
+        cost_microusd = cost_microusd + coalesce(new.cost_picousd / 1000000, 0)
+            - coalesce(old.cost_picousd / 1000000, 0),
+        cost_rest_picousd = cost_rest_picousd + coalesce(new.cost_picousd % 1000000, 0)
+            - coalesce(old.cost_picousd % 1000000, 0),
+        updated_at = strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')
+    WHERE api_key_id = new.api_key_id
+    AND year = CAST(substr(new.request_timestamp, 1, 4) AS INTEGER)
+    AND month = CAST(substr(new.request_timestamp, 6, 2) AS INTEGER);
 END;
