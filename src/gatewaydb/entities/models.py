@@ -10,8 +10,9 @@ import msgspec
 from msgspec.structs import replace
 
 from gatewaydb.entities import checks
-from gatewaydb.entities.base import Entity
+from gatewaydb.entities.base import Entity, utc_now
 from gatewaydb.entities.frozen import EMPTY
+from gatewaydb.entities.usage_records import UsageRecord
 from gatewaydb.pricing import BillableUsage, Cost, PriceComponent, PriceSheet
 
 
@@ -101,6 +102,37 @@ class Model(Entity, frozen=True, kw_only=True, gc=False):
             audio_output_tokens,
             images,
         )
+
+    def usage_record(
+        self,
+        api_key_id: UUID,
+        usage: BillableUsage,
+        *,
+        request_timestamp: datetime | None = None,
+        pricing_context: Mapping[str, Any] = EMPTY,
+        **fields: Any,
+    ) -> UsageRecord:
+        """The record of one request to this model, priced as of its timestamp (now, if none is given).
+
+        `pricing_context` is what `cost_of` takes beside the usage: {"service_tier": "flex", "batch": True, ...}. Where
+        something that was used has no price, `cost_usd` is None. `fields` are the other fields of a UsageRecord.
+        """
+        cost = self.cost_of(usage, at=request_timestamp, **pricing_context)
+        record = UsageRecord(
+            api_key_id=api_key_id,
+            model_id=self.id,
+            model_name=self.name,
+            provider_id=self.provider_id,
+            request_timestamp=request_timestamp or utc_now(),
+            prompt_tokens=usage.input_tokens,
+            completion_tokens=usage.output_tokens,
+            cached_tokens=usage.cache_read_tokens,
+            reasoning_tokens=usage.reasoning_tokens,
+            cost_usd=cost.cost_usd,
+            pricing_context=pricing_context,
+            **fields,
+        )
+        return record if record.billable_usage == usage else replace(record, billable=usage)
 
     def checked(self) -> Self:
         """The model as it will be stored. Raises InvalidValueError."""

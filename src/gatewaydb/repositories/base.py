@@ -1,9 +1,13 @@
 """What repositories share."""
 
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 from uuid import UUID
 
 from gatewaydb.engines import Executor
 from gatewaydb.entities import checks
+
+E = TypeVar("E")
 
 FIRST_ID = UUID(int=0)
 LAST_ID = UUID(int=2**128 - 1)
@@ -14,6 +18,13 @@ class Repository:
 
     def __init__(self, db: Executor) -> None:
         self._db = db
+
+
+async def last_of_page(after: E | UUID | None, kind: type[E], get_by_id: Callable[[UUID], Awaitable[E]]) -> E | None:
+    """The entity that `after` is or names; None before the first page. Raises InvalidValueError, NotFoundError."""
+    if after is None or isinstance(after, kind):
+        return after
+    return await get_by_id(checks.identifier("after", after))
 
 
 def page(limit: int, offset: int, **cursor: object) -> dict[str, object]:

@@ -10,7 +10,7 @@ from gatewaydb.entities import ModelAlias, checks
 from gatewaydb.entities.model_aliases import checked_tag
 from gatewaydb.errors import ModelAliasNotFoundError
 from gatewaydb.repositories import models
-from gatewaydb.repositories.base import Repository, page
+from gatewaydb.repositories.base import Repository, last_of_page, page
 from gatewaydb.repositories.rows import model_alias_from
 
 
@@ -87,9 +87,9 @@ class ModelAliasRepository(Repository):
     async def _list(
         self, statement: str, limit: int, offset: int, after: ModelAlias | UUID | None
     ) -> Sequence[ModelAlias]:
-        cursor = await self.get_by_id(after) if isinstance(after, UUID) else after
-        place = "" if cursor is None else cursor.alias
-        rows = await self._db.fetch_all(statement, **page(limit, offset, after=place))
+        bounds = page(limit, offset)
+        cursor = await last_of_page(after, ModelAlias, self.get_by_id)
+        rows = await self._db.fetch_all(statement, after="" if cursor is None else cursor.alias, **bounds)
         return [model_alias_from(row) for row in rows]
 
     async def _write_tag(self, statement: str, alias_id: UUID, **values: object) -> None:

@@ -12,7 +12,7 @@ from gatewaydb.entities import Model, checks
 from gatewaydb.entities.models import CAPABILITIES, LIMITS
 from gatewaydb.errors import GatewayDBError, ModelNotFoundError
 from gatewaydb.pricing import PriceComponent, condition_to_json
-from gatewaydb.repositories.base import Repository, page
+from gatewaydb.repositories.base import Repository, last_of_page, page
 from gatewaydb.repositories.model_search import rank
 from gatewaydb.repositories.rows import json_text, model_from
 
@@ -56,19 +56,19 @@ class ModelRepository(Repository):
 
     async def list(self, limit: int = 50, offset: int = 0, after: Model | UUID | None = None) -> Sequence[Model]:
         """One page by name; `after` is the last model of the page before, or its id."""
-        rows = await self._db.fetch_all("model_list", **page(limit, offset, after=await self._cursor(after)))
+        rows = await self._db.fetch_all("model_list", **page(limit, offset), after=await self._cursor(after))
         return [model_from(row) for row in rows]
 
     async def get_by_provider(
         self, provider: str | UUID, limit: int = 50, offset: int = 0, after: Model | UUID | None = None
     ) -> Sequence[Model]:
         """One page by name of the models of a LiteLLM provider ("openai") or, given an id, of a provider of ours."""
-        cursor = page(limit, offset, after=await self._cursor(after))
-        if isinstance(provider, UUID):
-            rows = await self._db.fetch_all("model_list_by_provider_id", provider_id=provider, **cursor)
+        asked = provider if isinstance(provider, UUID) else checks.text("provider", provider)
+        cursor = page(limit, offset) | {"after": await self._cursor(after)}
+        if isinstance(asked, UUID):
+            rows = await self._db.fetch_all("model_list_by_provider_id", provider_id=asked, **cursor)
         else:
-            name = checks.text("provider", provider)
-            rows = await self._db.fetch_all("model_list_by_provider", litellm_provider=name, **cursor)
+            rows = await self._db.fetch_all("model_list_by_provider", litellm_provider=asked, **cursor)
         return [model_from(row) for row in rows]
 
     async def search(self, query: str, limit: int = 10) -> Sequence[Model]:
@@ -159,9 +159,8 @@ class ModelRepository(Repository):
         return rank(text, (row["name"] for row in rows), limit)
 
     async def _cursor(self, after: Model | UUID | None) -> str:
-        if after is None:
-            return ""
-        return (after if isinstance(after, Model) else await self.get_by_id(after)).name
+        last = await last_of_page(after, Model, self.get_by_id)
+        return "" if last is None else last.name
 
 
 async def _insert_prices(tx: Transaction, models: Iterable[Model]) -> None:

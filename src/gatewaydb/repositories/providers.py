@@ -10,7 +10,7 @@ from gatewaydb.credentials import CredentialCipher
 from gatewaydb.engines import Executor, Row
 from gatewaydb.entities import Provider, checks
 from gatewaydb.errors import ProviderNotFoundError
-from gatewaydb.repositories.base import Repository, page
+from gatewaydb.repositories.base import Repository, last_of_page, page
 from gatewaydb.repositories.rows import json_text, provider_from
 
 
@@ -101,9 +101,9 @@ class ProviderRepository(Repository):
         _found(await self._db.fetch_one("provider_delete", id=checks.identifier("id", provider_id)))
 
     async def _list(self, statement: str, limit: int, offset: int, after: Provider | UUID | None) -> Sequence[Provider]:
-        cursor = await self.get_by_id(after) if isinstance(after, UUID) else after
-        place = "" if cursor is None else cursor.name
-        rows = await self._db.fetch_all(statement, **page(limit, offset, after=place))
+        bounds = page(limit, offset)
+        cursor = await last_of_page(after, Provider, self.get_by_id)
+        rows = await self._db.fetch_all(statement, after="" if cursor is None else cursor.name, **bounds)
         return [provider_from(row) for row in rows]
 
 

@@ -11,7 +11,7 @@ from gatewaydb.config import USAGE_BATCH_MAX_ROWS
 from gatewaydb.engines import Row
 from gatewaydb.entities import KeyModelTotals, TokenTotals, UsageRecord, UsageTotals, checks
 from gatewaydb.errors import InvalidValueError, UsageRecordNotFoundError
-from gatewaydb.repositories.base import LAST_ID, Repository, page
+from gatewaydb.repositories.base import LAST_ID, Repository, last_of_page, page
 from gatewaydb.repositories.rows import json_text, usage_record_from
 
 _PICODOLLAR_EXPONENT = 12
@@ -104,10 +104,10 @@ class UsageRepository(Repository):
     async def _page(
         self, start: datetime, end: datetime, limit: int, offset: int, after: UsageRecord | UUID | None
     ) -> dict[str, object]:
-        cursor = await self.get_by_id(after) if isinstance(after, UUID) else after
-        bounds = _range(start, end)
-        before, before_id = (bounds["end"], LAST_ID) if cursor is None else (cursor.request_timestamp, cursor.id)
-        return page(limit, offset, before=before, before_id=before_id, **bounds)
+        bounds = page(limit, offset, **_range(start, end))
+        last = await last_of_page(after, UsageRecord, self.get_by_id)
+        before, before_id = (bounds["end"], LAST_ID) if last is None else (last.request_timestamp, last.id)
+        return {"before": before, "before_id": before_id, **bounds}
 
 
 def _range(start: datetime, end: datetime) -> dict[str, datetime]:
