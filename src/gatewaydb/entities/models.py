@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Self
+from typing import Any, Literal, Self
 from uuid import UUID
 
 import msgspec
@@ -13,6 +13,7 @@ from gatewaydb.entities import checks
 from gatewaydb.entities.base import Entity, utc_now
 from gatewaydb.entities.frozen import EMPTY
 from gatewaydb.entities.usage_records import UsageRecord
+from gatewaydb.errors import InvalidValueError
 from gatewaydb.pricing import BillableUsage, Cost, PriceComponent, PriceSheet
 
 
@@ -21,7 +22,8 @@ class Model(Entity, frozen=True, kw_only=True, gc=False):
 
     `prices` takes price components, or a mapping such as {"input_cost_per_token": "0.0000025"} in LiteLLM's words.
     `aliases` are its enabled aliases; they are changed through `db.model_aliases`. Whatever the catalog says beyond the
-    fields is in `metadata`.
+    fields is in `metadata`. `origin` tells models that imports keep up to date from those of one's own, which imports
+    leave alone; `vanished_at` is when an import first missed it in the catalog.
     """
 
     name: str
@@ -51,6 +53,8 @@ class Model(Entity, frozen=True, kw_only=True, gc=False):
     supports_web_search: bool = False
     deprecation_date: str | None = None
     source: str | None = None
+    origin: Literal["catalog", "custom"] = "custom"
+    vanished_at: datetime | None = None
     metadata: Mapping[str, Any] = EMPTY
     aliases: Sequence[str] = ()
     prices: PriceSheet | Iterable[PriceComponent] | Mapping[str, Any] = ()
@@ -64,6 +68,11 @@ class Model(Entity, frozen=True, kw_only=True, gc=False):
         """`prices`, under the type that it always has once the model is made."""
         assert isinstance(self.prices, PriceSheet)
         return self.prices
+
+    @property
+    def price_version(self) -> int | None:
+        """The number of the latest change of its prices; None if nothing is stored of them."""
+        return max((price.version for price in self.price_sheet), default=0) or None
 
     def cost_of(
         self,
@@ -129,6 +138,7 @@ class Model(Entity, frozen=True, kw_only=True, gc=False):
             cached_tokens=usage.cache_read_tokens,
             reasoning_tokens=usage.reasoning_tokens,
             cost_usd=cost.cost_usd,
+            price_version=self.price_version,
             pricing_context=pricing_context,
             **fields,
         )
@@ -149,8 +159,16 @@ class Model(Entity, frozen=True, kw_only=True, gc=False):
             mode=checks.optional_text("mode", self.mode),
             deprecation_date=checks.optional_text("deprecation_date", self.deprecation_date),
             source=checks.optional_text("source", self.source, 2_000),
+            origin=_checked_origin(self.origin),
+            vanished_at=checks.optional_instant("vanished_at", self.vanished_at),
             metadata=checks.json_object("metadata", self.metadata),
         )
+
+
+def _checked_origin(origin: object) -> str:
+    if origin not in ("catalog", "custom"):
+        raise InvalidValueError("origin: must be 'catalog' or 'custom'")
+    return str(origin)
 
 
 LIMITS = tuple(name for name in Model.__struct_fields__ if name.startswith("max_"))

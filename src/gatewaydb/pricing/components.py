@@ -8,10 +8,10 @@ from datetime import datetime
 from decimal import Decimal
 from functools import lru_cache
 from sys import intern
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
-from msgspec.structs import force_setattr
+from msgspec.structs import astuple, force_setattr
 
 from gatewaydb.errors import InvalidValueError
 from gatewaydb.pricing.literals import EXACT, check_price
@@ -19,6 +19,7 @@ from gatewaydb.pricing.literals import EXACT, check_price
 Direction = Literal["input", "output", "none"]
 Modality = Literal["any", "text", "audio", "image", "video", "document"]
 Combine = Literal["replace", "multiply"]
+Origin = Literal["catalog", "operator"]
 
 
 class Window(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -62,7 +63,9 @@ class PriceComponent(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     `price` is for `per` units, in `currency`; `literal` is the source's own number text and `source_field`
     the field it stood in (empty where the price follows from another by a provider's documented rule).
     `kind` is plain, cache_read, cache_read_explicit, cache_read_alias, cache_write, reasoning, citation,
-    annotation, capacity, multiplier, or tool:..., storage:..., guardrail:... with a name.
+    annotation, capacity, multiplier, or tool:..., storage:..., guardrail:... with a name. `version` is the version
+    of the model's prices that it came with (0: not stored yet). Of two prices for the same thing under the same
+    condition the one whose `origin` is the operator holds, then the newer one.
     InvalidValueError for a price that is negative or not finite, and for a naive time.
     """
 
@@ -79,6 +82,8 @@ class PriceComponent(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     source_field: str = ""
     valid_from: datetime | None = None
     valid_until: datetime | None = None
+    version: int = 0
+    origin: Origin = "catalog"
 
     def __post_init__(self) -> None:
         check_price(self.price, self.source_field or self.kind)
@@ -95,6 +100,16 @@ class PriceComponent(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         """The price of one unit; exact, as `per` is a power of ten."""
         return self.price if self.per == 1 else EXACT.divide(self.price, self.per)
 
+    @property
+    def subject(self) -> tuple[Any, ...]:
+        """What it is a price for, and under which condition: of one subject, one price holds at a time."""
+        return self.direction, self.modality, self.kind, self.unit, self.currency, self.combine, self.condition
+
+    @property
+    def terms(self) -> tuple[Any, ...]:
+        """What it says, apart from when that holds: two components of equal terms are the same price."""
+        return astuple(self)[:_TERMS]
+
     def valid_at(self, at: datetime) -> bool:
         """Whether this is the price of that moment; `valid_until` is the first moment when it no longer is."""
         return (self.valid_from is None or self.valid_from <= at) and (
@@ -102,7 +117,8 @@ class PriceComponent(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         )
 
 
-_TEXTS = ("direction", "modality", "kind", "unit", "literal", "currency", "combine", "source_field")
+_TEXTS = ("direction", "modality", "kind", "unit", "literal", "currency", "combine", "source_field", "origin")
+_TERMS = PriceComponent.__struct_fields__.index("valid_from")
 
 
 @lru_cache(maxsize=4096)

@@ -111,7 +111,7 @@ def _applies(component: PriceComponent, given: Circumstances, search_context_siz
 
 
 def _specificity(component: PriceComponent) -> tuple[Any, ...]:
-    """Tier table before time window before threshold before mode, then the newest.
+    """Tier table before time window before threshold before mode, then the operator's, then the newest.
 
     A threshold says which request it is, a mode how it is served: where no price has both, the threshold's
     is the safer one, as it is never the lower.
@@ -127,6 +127,7 @@ def _specificity(component: PriceComponent) -> tuple[Any, ...]:
         condition.resolution is not None,
         -results[0] if results else 0,  # without a number of results asked for, the smallest
         component.kind != "cache_read_alias",
+        component.origin == "operator",
         component.valid_from or _BEGINNING,
     )
 

@@ -1,23 +1,36 @@
 """Models: what may be called and what it costs. Reads by name or alias go through the cache."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 from uuid import UUID
 
 from msgspec.structs import replace
 
 from gatewaydb.cache import LRUCache, ReadThrough, Uncached
 from gatewaydb.config import SEARCH_MAX_ROWS
-from gatewaydb.engines import Executor, Row, Transaction
+from gatewaydb.engines import Executor, Row
 from gatewaydb.entities import Model, checks
 from gatewaydb.entities.models import CAPABILITIES, LIMITS
 from gatewaydb.errors import GatewayDBError, ModelNotFoundError
-from gatewaydb.pricing import PriceComponent, condition_to_json
+from gatewaydb.pricing import PriceComponent, PriceSheet
 from gatewaydb.repositories.base import Repository, last_of_page, page
 from gatewaydb.repositories.model_search import rank
+from gatewaydb.repositories.price_components import change_prices, insert_prices
 from gatewaydb.repositories.rows import json_text, model_from
 
 NOUN = "models"
-_FIELDS = ("name", "litellm_provider", "provider_id", "mode", *LIMITS, *CAPABILITIES, "deprecation_date", "source")
+_FIELDS = (
+    "name",
+    "litellm_provider",
+    "provider_id",
+    "mode",
+    *LIMITS,
+    *CAPABILITIES,
+    "deprecation_date",
+    "source",
+    "origin",
+    "vanished_at",
+)
 _CANDIDATES = 200
 
 
@@ -90,27 +103,45 @@ class ModelRepository(Repository):
             async with self._db.transaction() as tx:
                 rows = [{"id": model.id, "now": now, **_columns(model)} for model in new]
                 await tx.execute_many("model_insert", rows)
-                await _insert_prices(tx, new)
+                await insert_prices(tx, new)
             changed |= {model.name for model in new}
         return [replace(model, aliases=(), created_at=now, updated_at=now) for model in new]
 
     async def update(self, model: Model) -> Model:
-        """Stores everything but the aliases; gives the model as it is now. Raises ModelNotFoundError, ..."""
+        """Stores everything but the aliases; gives the model as it is now.
+
+        Prices that it no longer has end now and new ones begin now: what was costed before stays right.
+        Raises ModelNotFoundError, AlreadyExistsError, InvalidValueError.
+        """
         await self.update_many([model])
         return await self.get_by_id(model.id)
 
     async def update_many(self, models: Sequence[Model]) -> None:
         """As `update`, all or none. Raises ModelNotFoundError, AlreadyExistsError, InvalidValueError."""
-        changes = [model.checked() for model in models]
+        # In the order of their ids, so that two imports never wait for each other crosswise.
+        changes = sorted((model.checked() for model in models), key=lambda model: model.id)
         now = self._db.clock.now()
         with self._db.changing(NOUN) as changed:
             async with self._db.transaction() as tx:
                 for model in changes:
                     if not await tx.execute("model_update", id=model.id, now=now, **_columns(model)):
                         raise ModelNotFoundError(f"no model has the id {model.id}")
-                await tx.execute_many("price_component_delete_by_model", [{"model_id": model.id} for model in changes])
-                await _insert_prices(tx, changes)
+                await change_prices(tx, changes, now)
             changed |= {key for model in changes for key in (model.name, str(model.id))}
+
+    async def set_prices(self, model_id: UUID, prices: Mapping[str, Any] | Iterable[PriceComponent]) -> Model:
+        """Sets prices by hand, from now on; gives the model as it is now.
+
+        They hold over the catalog's for the same thing and survive imports, until `reset_prices`. `prices` is what
+        `Model(prices=...)` takes. Raises ModelNotFoundError, InvalidValueError.
+        """
+        given = [replace(price, origin="operator") for price in PriceSheet.of(prices)]
+        subjects = {price.subject for price in given}
+        return await self._change_prices(model_id, lambda price: price.subject not in subjects, given)
+
+    async def reset_prices(self, model_id: UUID) -> Model:
+        """Ends what `set_prices` began: the catalog's prices hold again, from now on. Raises ModelNotFoundError."""
+        return await self._change_prices(model_id, lambda _: False, [])
 
     async def delete(self, model_id: UUID) -> None:
         """Deletes the model with its prices and aliases; its usage stays recorded. Raises ModelNotFoundError."""
@@ -129,6 +160,20 @@ class ModelRepository(Repository):
             self._reads.forget_all()
         else:
             self._reads.forget_where(lambda name, model: not keys.isdisjoint((name, model.name, str(model.id))))
+
+    async def _change_prices(
+        self, model_id: UUID, stays: Callable[[PriceComponent], bool], added: Iterable[PriceComponent]
+    ) -> Model:
+        key, now = checks.identifier("id", model_id), self._db.clock.now()
+        with self._db.changing(NOUN) as changed:
+            async with self._db.transaction() as tx:
+                name = _found(await tx.fetch_one("model_touch", id=key, now=now))["name"]
+                model = model_from(_found(await tx.fetch_one("model_find_by_id", id=key)))
+                kept = [price for price in model.price_sheet if price.origin == "catalog" or stays(price)]
+                await change_prices(tx, [replace(model, prices=[*kept, *added])], now)
+                row = await tx.fetch_one("model_find_by_id", id=key)
+            changed |= {name, str(key)}
+        return model_from(_found(row))
 
     async def _miss(self, name: str) -> Model:
         model = await self._reads.fetch(checks.text("name", name))
@@ -163,18 +208,8 @@ class ModelRepository(Repository):
         return "" if last is None else last.name
 
 
-async def _insert_prices(tx: Transaction, models: Iterable[Model]) -> None:
-    rows = [_price_row(model.id, component) for model in models for component in model.price_sheet]
-    await tx.execute_many("price_component_insert", rows)
-
-
 def _columns(model: Model) -> dict[str, object]:
     return {name: getattr(model, name) for name in _FIELDS} | {"metadata": json_text(model.metadata)}
-
-
-def _price_row(model_id: UUID, component: PriceComponent) -> dict[str, object]:
-    row = {name: getattr(component, name) for name in PriceComponent.__struct_fields__}
-    return row | {"model_id": model_id, "condition": condition_to_json(component.condition)}
 
 
 def _found(row: Row | None) -> Row:

@@ -3,7 +3,7 @@
 Texts that many rows share (the same allowed models, the same tags) become one shared immutable value.
 """
 
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
@@ -15,7 +15,7 @@ from gatewaydb.engines import Row
 from gatewaydb.entities import APIKey, Model, ModelAlias, Provider, UsageRecord
 from gatewaydb.entities.frozen import EMPTY, FrozenDict, frozen
 from gatewaydb.pricing import BillableUsage, Condition, PriceComponent, PriceSheet
-from gatewaydb.pricing.components import Combine, Direction, Modality
+from gatewaydb.pricing.components import Combine, Direction, Modality, Origin
 
 
 class _PriceRow(msgspec.Struct, array_like=True):
@@ -32,6 +32,8 @@ class _PriceRow(msgspec.Struct, array_like=True):
     source_field: str
     valid_from: datetime | None
     valid_until: datetime | None
+    version: int
+    origin: Origin
 
 
 _names = lru_cache(maxsize=4096)(msgspec.json.Decoder(tuple[str, ...]).decode)
@@ -52,7 +54,7 @@ def model_from(row: Row) -> Model:
     """A model with its aliases and prices."""
     row["aliases"] = _names(row["aliases"] or "[]")
     row["metadata"] = _json_object(row["metadata"])
-    row["prices"] = PriceSheet(PriceComponent(**asdict(price)) for price in _prices.decode(row["prices"] or "[]"))
+    row["prices"] = PriceSheet(_price_from(price) for price in _prices.decode(row["prices"] or "[]"))
     return Model(**row)
 
 
@@ -81,6 +83,15 @@ def usage_record_from(row: Row) -> UsageRecord:
 def json_text(value: Any) -> str:
     """What a JSON column takes."""
     return msgspec.json.encode(value).decode()
+
+
+def _price_from(row: _PriceRow) -> PriceComponent:
+    # PostgreSQL writes times into JSON with the session's offset.
+    if row.valid_from is not None:
+        row.valid_from = row.valid_from.astimezone(UTC)
+    if row.valid_until is not None:
+        row.valid_until = row.valid_until.astimezone(UTC)
+    return PriceComponent(**asdict(row))
 
 
 def _json_object(text: str) -> FrozenDict:

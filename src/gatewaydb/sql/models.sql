@@ -4,7 +4,7 @@ m.*,
 (
     SELECT json_agg(json_build_array(
         p.direction, p.modality, p.kind, p.unit, p.per, p.price::text, p.literal, p.currency, p.combine, p.condition,
-        p.source_field, p.valid_from, p.valid_until
+        p.source_field, p.valid_from, p.valid_until, p.version, p.origin
     ) ORDER BY p.id)
     FROM price_components AS p WHERE p.model_id = m.id
 ) AS prices
@@ -18,7 +18,7 @@ m.*,
 (
     SELECT json_group_array(json_array(
         direction, modality, kind, unit, per, price, literal, currency, combine, json(condition), source_field,
-        valid_from, valid_until
+        valid_from, valid_until, version, origin
     ))
     FROM (SELECT * FROM price_components AS p WHERE p.model_id = m.id ORDER BY p.id)
 ) AS prices
@@ -72,14 +72,15 @@ INSERT INTO models (
     supports_function_calling, supports_image_input, supports_native_streaming, supports_parallel_function_calling,
     supports_pdf_input, supports_prompt_caching, supports_reasoning, supports_response_schema,
     supports_system_messages, supports_tool_choice, supports_url_context, supports_video_input, supports_vision,
-    supports_web_search, deprecation_date, source, metadata, created_at, updated_at
+    supports_web_search, deprecation_date, source, origin, vanished_at, metadata, created_at, updated_at
 ) VALUES (
     :id, :name, :litellm_provider, :provider_id, :mode, :max_tokens, :max_input_tokens, :max_output_tokens,
     :supports_assistant_prefill, :supports_audio_input, :supports_audio_output, :supports_computer_use,
     :supports_function_calling, :supports_image_input, :supports_native_streaming,
     :supports_parallel_function_calling, :supports_pdf_input, :supports_prompt_caching, :supports_reasoning,
     :supports_response_schema, :supports_system_messages, :supports_tool_choice, :supports_url_context,
-    :supports_video_input, :supports_vision, :supports_web_search, :deprecation_date, :source, :metadata, :now, :now
+    :supports_video_input, :supports_vision, :supports_web_search, :deprecation_date, :source, :origin, :vanished_at,
+    :metadata, :now, :now
 );
 
 -- name: model_update
@@ -97,8 +98,13 @@ UPDATE models SET
     supports_system_messages = :supports_system_messages, supports_tool_choice = :supports_tool_choice,
     supports_url_context = :supports_url_context, supports_video_input = :supports_video_input,
     supports_vision = :supports_vision, supports_web_search = :supports_web_search,
-    deprecation_date = :deprecation_date, source = :source, metadata = :metadata, updated_at = :now
+    deprecation_date = :deprecation_date, source = :source, origin = :origin, vanished_at = :vanished_at,
+    metadata = :metadata, updated_at = :now
 WHERE id = :id;
+
+-- name: model_touch
+-- Marks a model as changed, and locks it until the transaction ends.
+UPDATE models SET updated_at = :now WHERE id = :id RETURNING name;
 
 -- name: model_delete
 -- The model and, by their foreign keys, its prices and aliases; usage stays.

@@ -41,6 +41,8 @@ CREATE TABLE models (
     supports_web_search boolean NOT NULL DEFAULT false,
     deprecation_date text,
     source text,
+    origin text NOT NULL CHECK (origin IN ('catalog', 'custom')),
+    vanished_at timestamptz,
     metadata json NOT NULL DEFAULT '{}',
     created_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL
@@ -67,7 +69,9 @@ CREATE TABLE price_components (
     condition json NOT NULL DEFAULT '{}',
     source_field text NOT NULL,
     valid_from timestamptz,
-    valid_until timestamptz
+    valid_until timestamptz,
+    version integer NOT NULL,
+    origin text NOT NULL CHECK (origin IN ('catalog', 'operator'))
 );
 
 CREATE INDEX price_components_model_id ON price_components (model_id);

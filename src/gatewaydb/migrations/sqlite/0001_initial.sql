@@ -43,6 +43,8 @@ CREATE TABLE models (
     supports_web_search INTEGER NOT NULL DEFAULT 0 CHECK (supports_web_search IN (0, 1)),
     deprecation_date TEXT,
     source TEXT,
+    origin TEXT NOT NULL CHECK (origin IN ('catalog', 'custom')),
+    vanished_at TEXT,
     metadata TEXT NOT NULL DEFAULT '{}' CHECK (json_valid(metadata)),
     created_at TEXT NOT NULL,
     updated_at TEXT NOT NULL
@@ -67,7 +69,9 @@ CREATE TABLE price_components (
     condition TEXT NOT NULL DEFAULT '{}' CHECK (json_valid(condition)),
     source_field TEXT NOT NULL,
     valid_from TEXT,
-    valid_until TEXT
+    valid_until TEXT,
+    version INTEGER NOT NULL,
+    origin TEXT NOT NULL CHECK (origin IN ('catalog', 'operator'))
 ) STRICT;
 
 CREATE INDEX price_components_model_id ON price_components (model_id);
