@@ -72,7 +72,7 @@ class Model(Entity, frozen=True, kw_only=True, gc=False):
     @property
     def price_version(self) -> int | None:
         """The number of the latest change of its prices; None if nothing is stored of them."""
-        return max((price.version for price in self.price_sheet), default=0) or None
+        return self.price_sheet.version or None
 
     def cost_of(
         self,

@@ -64,7 +64,8 @@ class PriceComponent(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     the field it stood in (empty where the price follows from another by a provider's documented rule).
     `kind` is plain, cache_read, cache_read_explicit, cache_read_alias, cache_write, reasoning, citation,
     annotation, capacity, multiplier, or tool:..., storage:..., guardrail:... with a name. `version` is the version
-    of the model's prices that it came with (0: not stored yet). Of two prices for the same thing under the same
+    of the model's prices that it came with (0: not stored yet), `ended_version` the one that is without it (0: none).
+    Of two prices for the same thing under the same
     condition the one whose `origin` is the operator holds, then the newer one.
     InvalidValueError for a price that is negative or not finite, and for a naive time.
     """
@@ -83,6 +84,7 @@ class PriceComponent(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     valid_from: datetime | None = None
     valid_until: datetime | None = None
     version: int = 0
+    ended_version: int = 0
     origin: Origin = "catalog"
 
     def __post_init__(self) -> None:

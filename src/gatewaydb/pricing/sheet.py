@@ -5,6 +5,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, overload
 
+from msgspec.structs import replace
+
 from gatewaydb.errors import InvalidValueError, PriceNotFoundError
 from gatewaydb.pricing.calculator import bill, bill_plain
 from gatewaydb.pricing.circumstances import Circumstances, checked_context, mode_of
@@ -109,6 +111,19 @@ class PriceSheet(Sequence[PriceComponent]):
         if cost.unpriced:
             raise PriceNotFoundError(f"no price for {', '.join(cost.unpriced)}")
         return cost.total
+
+    @property
+    def version(self) -> int:
+        """The number of the latest change; 0 for a sheet that was never stored."""
+        return max((max(c.version, c.ended_version) for c in self._components), default=0)
+
+    def of_version(self, version: int) -> "PriceSheet":
+        """The sheet as it was in that version, before any later change."""
+        return PriceSheet(
+            c if c.ended_version <= version else replace(c, valid_until=None, ended_version=0)
+            for c in self._components
+            if c.version <= version
+        )
 
     def _compile(self) -> Rates:
         self._rates = Rates(self._components, datetime.now(UTC))

@@ -34,9 +34,10 @@ async def change_prices(tx: Transaction, models: Sequence[Model], now: datetime)
     closed: list[dict[str, Any]] = []
     opened: list[dict[str, Any]] = []
     for model in models:
+        version = max((max(price.version, price.ended_version) for _, price in stored[model.id]), default=0) + 1
         ending, beginning = _difference(stored[model.id], model.price_sheet, now)
-        closed += [{"id": number, "now": now} for number in ending]
-        opened += [_row(model.id, price) for price in beginning]
+        closed += [{"id": number, "now": now, "version": version} for number in ending]
+        opened += [_row(model.id, replace(price, version=version)) for price in beginning]
     await tx.execute_many("price_component_close", closed)
     await tx.execute_many("price_component_insert", opened)
 
@@ -45,11 +46,10 @@ def _difference(
     stored: Sequence[_Stored], wanted: Iterable[PriceComponent], now: datetime
 ) -> tuple[list[int], list[PriceComponent]]:
     """(the numbers of prices that end, the prices that begin)."""
-    version = max((price.version for _, price in stored), default=0) + 1
     since = now if stored else None
     open_prices = {_identity(price): number for number, price in stored if _is_open(price, now)}
     beginning = [
-        replace(price, version=version, valid_from=price.valid_from or since)
+        replace(price, valid_from=price.valid_from or since)
         for price in wanted
         if _is_open(price, now) and open_prices.pop(_identity(price), None) is None
     ]

@@ -33,6 +33,7 @@ class _PriceRow(msgspec.Struct, array_like=True):
     valid_from: datetime | None
     valid_until: datetime | None
     version: int
+    ended_version: int
     origin: Origin
 
 

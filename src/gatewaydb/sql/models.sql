@@ -4,7 +4,7 @@ m.*,
 (
     SELECT json_agg(json_build_array(
         p.direction, p.modality, p.kind, p.unit, p.per, p.price::text, p.literal, p.currency, p.combine, p.condition,
-        p.source_field, p.valid_from, p.valid_until, p.version, p.origin
+        p.source_field, p.valid_from, p.valid_until, p.version, p.ended_version, p.origin
     ) ORDER BY p.id)
     FROM price_components AS p WHERE p.model_id = m.id
 ) AS prices
@@ -18,7 +18,7 @@ m.*,
 (
     SELECT json_group_array(json_array(
         direction, modality, kind, unit, per, price, literal, currency, combine, json(condition), source_field,
-        valid_from, valid_until, version, origin
+        valid_from, valid_until, version, ended_version, origin
     ))
     FROM (SELECT * FROM price_components AS p WHERE p.model_id = m.id ORDER BY p.id)
 ) AS prices

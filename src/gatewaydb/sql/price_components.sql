@@ -1,15 +1,15 @@
 -- fragment: price_component_columns
 id AS number, model_id, direction, modality, kind, unit, per, price, literal, currency, combine, condition, source_field,
-valid_from, valid_until, version, origin
+valid_from, valid_until, version, ended_version, origin
 
 -- name: price_component_insert
 -- One price of a model. Components keep the order in which they were inserted.
 INSERT INTO price_components (
     model_id, direction, modality, kind, unit, per, price, literal, currency, combine, condition, source_field,
-    valid_from, valid_until, version, origin
+    valid_from, valid_until, version, ended_version, origin
 ) VALUES (
     :model_id, :direction, :modality, :kind, :unit, :per, :price, :literal, :currency, :combine, :condition,
-    :source_field, :valid_from, :valid_until, :version, :origin
+    :source_field, :valid_from, :valid_until, :version, :ended_version, :origin
 );
 
 -- name: price_component_list_by_models @postgres
@@ -22,4 +22,4 @@ SELECT {price_component_columns} FROM price_components WHERE model_id IN (SELECT
 
 -- name: price_component_close
 -- The end of a price: what was costed before keeps it.
-UPDATE price_components SET valid_until = :now WHERE id = :id;
+UPDATE price_components SET valid_until = :now, ended_version = :version WHERE id = :id;

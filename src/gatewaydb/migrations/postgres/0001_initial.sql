@@ -71,6 +71,7 @@ CREATE TABLE price_components (
     valid_from timestamptz,
     valid_until timestamptz,
     version integer NOT NULL,
+    ended_version integer NOT NULL DEFAULT 0,
     origin text NOT NULL CHECK (origin IN ('catalog', 'operator'))
 );
 

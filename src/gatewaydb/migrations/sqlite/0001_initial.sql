@@ -71,6 +71,7 @@ CREATE TABLE price_components (
     valid_from TEXT,
     valid_until TEXT,
     version INTEGER NOT NULL,
+    ended_version INTEGER NOT NULL DEFAULT 0,
     origin TEXT NOT NULL CHECK (origin IN ('catalog', 'operator'))
 ) STRICT;
 
