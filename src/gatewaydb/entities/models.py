@@ -144,6 +144,13 @@ class Model(Entity, frozen=True, kw_only=True, gc=False):
         )
         return record if record.billable_usage == usage else replace(record, billable=usage)
 
+    def explain(self, record: UsageRecord) -> Cost:
+        """How the record's cost came about, by the version of the prices that it names; by today's if it names none."""
+        sheet = self.price_sheet
+        if record.price_version is not None:
+            sheet = sheet.of_version(record.price_version)
+        return sheet.cost_of(record.billable_usage, at=record.request_timestamp, **record.pricing_context)
+
     def checked(self) -> Self:
         """The model as it will be stored. Raises InvalidValueError."""
         limits = {name: checks.optional_count(name, getattr(self, name)) for name in LIMITS}

@@ -19,6 +19,8 @@ from gatewaydb.repositories.base import FIRST_ID, Repository, page
 from gatewaydb.repositories.rows import api_key_from, json_text
 
 NOUN = "api_keys"
+# For each new hash OpenSSL looks its algorithm up again, which costs more than the hashing: a copy does not.
+_SHA256 = sha256()
 
 
 class APIKeyRepository(Repository):
@@ -48,7 +50,9 @@ class APIKeyRepository(Repository):
         """
         cache = self._cache
         try:
-            entry = cache.live[sha256(secret.encode()).hexdigest()]
+            digest = _SHA256.copy()
+            digest.update(secret.encode())
+            entry = cache.live[digest.hexdigest()]
         except (KeyError, AttributeError, UnicodeEncodeError):
             key = await self._miss(_hash_of(secret))
         else:

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from gatewaydb.cache import LRUCache, ReadThrough, Uncached
 from gatewaydb.config import SEARCH_MAX_ROWS
-from gatewaydb.engines import Executor, Row
+from gatewaydb.engines import Executor, Row, Transaction
 from gatewaydb.entities import Model, checks
 from gatewaydb.entities.models import CAPABILITIES, LIMITS
 from gatewaydb.errors import GatewayDBError, ModelNotFoundError
@@ -123,9 +123,9 @@ class ModelRepository(Repository):
         now = self._db.clock.now()
         with self._db.changing(NOUN) as changed:
             async with self._db.transaction() as tx:
-                for model in changes:
-                    if not await tx.execute("model_update", id=model.id, now=now, **_columns(model)):
-                        raise ModelNotFoundError(f"no model has the id {model.id}")
+                rows = [{"id": model.id, "now": now, **_columns(model)} for model in changes]
+                await tx.execute_many("model_update", rows)
+                await _require_ids(tx, {model.id for model in changes})
                 await change_prices(tx, changes, now)
             changed |= {key for model in changes for key in (model.name, str(model.id))}
 
@@ -206,6 +206,12 @@ class ModelRepository(Repository):
     async def _cursor(self, after: Model | UUID | None) -> str:
         last = await last_of_page(after, Model, self.get_by_id)
         return "" if last is None else last.name
+
+
+async def _require_ids(tx: Transaction, ids: set[UUID]) -> None:
+    found = {row["id"] for row in await tx.fetch_all("model_list_ids", ids=list(ids))}
+    for missing in ids - found:
+        raise ModelNotFoundError(f"no model has the id {missing}")
 
 
 def _columns(model: Model) -> dict[str, object]:

@@ -11,7 +11,7 @@ from gatewaydb.config import USAGE_BATCH_MAX_ROWS
 from gatewaydb.engines import Row
 from gatewaydb.entities import KeyModelTotals, TokenTotals, UsageRecord, UsageTotals, checks
 from gatewaydb.errors import InvalidValueError, UsageRecordNotFoundError
-from gatewaydb.repositories.base import LAST_ID, Repository, last_of_page, page
+from gatewaydb.repositories.base import FIRST_ID, LAST_ID, Repository, last_of_page, page
 from gatewaydb.repositories.rows import json_text, usage_record_from
 
 _PICODOLLAR_EXPONENT = 12
@@ -80,6 +80,24 @@ class UsageRepository(Repository):
         cursor = await self._page(start, end, limit, offset, after)
         rows = await self._db.fetch_all("usage_record_list_by_model", model_id=key, **cursor)
         return [usage_record_from(row) for row in rows]
+
+    async def get_for_pricing(
+        self, start: datetime, end: datetime, limit: int, after: UUID = FIRST_ID, *, unpriced_only: bool = True
+    ) -> Sequence[UsageRecord]:
+        """The next records in the order of their ids, for `reprice_many`; `after` is the last id before."""
+        statement = "usage_record_list_unpriced" if unpriced_only else "usage_record_list_range"
+        bounds = {"after": checks.identifier("after", after), "limit": checks.page(limit, 0)[0], **_range(start, end)}
+        return [usage_record_from(row) for row in await self._db.fetch_all(statement, **bounds)]
+
+    async def reprice_many(self, records: Sequence[UsageRecord]) -> int:
+        """Stores the cost, price version and, where there was none, model id of records that are there already.
+
+        The monthly summaries move with them, in one transaction. Gives the number of records that were found.
+        """
+        changes = [record.checked() for record in sorted(records, key=lambda record: record.id)]
+        names = ("id", "model_id", "cost_picousd", "price_version")
+        batch = json_text([{name: row[name] for name in names} for row in map(_stored, changes)])
+        return await self._db.execute("usage_record_reprice", batch=batch)
 
     async def get_total_cost_by_api_key(self, api_key_id: UUID, start: datetime, end: datetime) -> Decimal:
         """US dollars, the exact sum; unpriced records are not in it."""

@@ -106,6 +106,14 @@ WHERE id = :id;
 -- Marks a model as changed, and locks it until the transaction ends.
 UPDATE models SET updated_at = :now WHERE id = :id RETURNING name;
 
+-- name: model_list_ids @postgres
+-- Which of these ids there are.
+SELECT id FROM models WHERE id = ANY(:ids);
+
+-- name: model_list_ids @sqlite
+-- As above; SQLite has no arrays, and takes them as JSON.
+SELECT id FROM models WHERE id IN (SELECT value FROM json_each(:ids));
+
 -- name: model_delete
 -- The model and, by their foreign keys, its prices and aliases; usage stays.
 DELETE FROM models WHERE id = :id RETURNING name;

@@ -64,6 +64,40 @@ WHERE model_id = :model_id AND request_timestamp >= :start AND request_timestamp
 AND (request_timestamp, id) < (:before, :before_id)
 ORDER BY request_timestamp DESC, id DESC LIMIT :limit OFFSET :offset;
 
+-- name: usage_record_list_unpriced @postgres
+-- The next records without a price from `start` to before `end`, in the order of their ids.
+SELECT {usage_record_columns} FROM usage_records
+WHERE cost_usd IS NULL AND id > :after AND request_timestamp >= :start AND request_timestamp < :end
+ORDER BY id LIMIT :limit;
+
+-- name: usage_record_list_unpriced @sqlite
+-- As above; SQLite keeps whole picodollars, and its partial index is on them.
+SELECT {usage_record_columns} FROM usage_records
+WHERE cost_picousd IS NULL AND id > :after AND request_timestamp >= :start AND request_timestamp < :end
+ORDER BY id LIMIT :limit;
+
+-- name: usage_record_list_range
+-- The next records from `start` to before `end`, priced or not, in the order of their ids: it reads all in between.
+SELECT {usage_record_columns} FROM usage_records
+WHERE id > :after AND request_timestamp >= :start AND request_timestamp < :end
+ORDER BY id LIMIT :limit;
+
+-- name: usage_record_reprice @postgres
+-- New costs for a batch of records; a trigger moves the monthly summaries in this same statement.
+UPDATE usage_records AS u SET
+    cost_usd = b.cost_picousd * 0.000000000001, price_version = b.price_version,
+    model_id = coalesce(u.model_id, b.model_id)
+FROM json_to_recordset(:batch::json) AS b (id uuid, model_id uuid, cost_picousd numeric, price_version integer)
+WHERE u.id = b.id;
+
+-- name: usage_record_reprice @sqlite
+-- As above; SQLite keeps whole picodollars, and has no recordset of JSON.
+UPDATE usage_records SET
+    cost_picousd = json_extract(b.value, '$.cost_picousd'), price_version = json_extract(b.value, '$.price_version'),
+    model_id = coalesce(model_id, json_extract(b.value, '$.model_id'))
+FROM json_each(:batch) AS b
+WHERE usage_records.id = json_extract(b.value, '$.id');
+
 -- name: usage_record_totals_by_api_key @postgres
 -- What a key used from `start` to before `end`.
 SELECT

@@ -147,6 +147,7 @@ CREATE TABLE usage_records (
 
 CREATE UNIQUE INDEX usage_records_request ON usage_records (api_key_id, request_id) WHERE request_id IS NOT NULL;
 CREATE INDEX usage_records_api_key ON usage_records (api_key_id, request_timestamp, id);
+CREATE INDEX usage_records_unpriced ON usage_records (id) WHERE cost_usd IS NULL;
 CREATE INDEX usage_records_model ON usage_records (model_id, request_timestamp, id);
 
 CREATE TABLE monthly_usage_summaries (

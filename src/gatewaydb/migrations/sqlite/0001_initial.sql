@@ -151,6 +151,7 @@ CREATE TABLE usage_records (
 
 CREATE UNIQUE INDEX usage_records_request ON usage_records (api_key_id, request_id) WHERE request_id IS NOT NULL;
 CREATE INDEX usage_records_api_key ON usage_records (api_key_id, request_timestamp, id);
+CREATE INDEX usage_records_unpriced ON usage_records (id) WHERE cost_picousd IS NULL;
 CREATE INDEX usage_records_model ON usage_records (model_id, request_timestamp, id);
 
 -- The total is kept in two whole numbers, because 63 bits of picodollars end at 9.2 million dollars.
