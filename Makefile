@@ -21,7 +21,7 @@ PYTHON := $(call first_python,$(VERSIONS:%=python%) python3)
 endif
 
 BIN := $(VENV)/bin
-SOURCES := $(wildcard src tests benchmarks)
+SOURCES := $(wildcard src tests scripts benchmarks)
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(ARGS)
 

@@ -24,13 +24,14 @@ METADATA_MAX_BYTES = 1_000_000
 ALLOWED_MODELS_MAX = 1_000
 PAGE_MAX_ROWS = 10_000
 SEARCH_MAX_ROWS = 1_000
-USAGE_BATCH_MAX_ROWS = 1_000
+CATALOG_MAX_BYTES = 64 * 2**20
 COUNT_MAX = 2**53
 # One picodollar is the unit in which costs are exact; with this bound a cost fits 63 bits on SQLite.
 COST_MAX_USD = 9_000_000
 BUDGET_MAX_USD = 10**15
 
 CLEANUP_INTERVAL = timedelta(minutes=1)
+CATALOG_TIMEOUT = timedelta(minutes=1)
 DEFAULT_SQLITE_URL = "sqlite:///llmgateway.db"
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 

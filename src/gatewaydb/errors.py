@@ -14,6 +14,7 @@
      ├─ APIKeyDisabledError
      ├─ APIKeyExpiredError
      ├─ PriceNotFoundError
+     ├─ CatalogUnavailableError      (also an OSError)
      ├─ ConfigurationError
      ├─ SchemaVersionError
      ├─ DatabaseUnavailableError     (also a ConnectionError)
@@ -81,6 +82,10 @@ class APIKeyExpiredError(GatewayDBError):
 
 class PriceNotFoundError(GatewayDBError):
     """The model has no price for something that was used: unpriced, which is not the same as free."""
+
+
+class CatalogUnavailableError(GatewayDBError, OSError):
+    """The catalog's file or web page cannot be read; the message names it."""
 
 
 class ConfigurationError(GatewayDBError):

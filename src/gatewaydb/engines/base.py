@@ -82,6 +82,7 @@ class Transaction(ABC):
     def __init__(self) -> None:
         self._changes: list[Change] = []
         self._savepoints = 0
+        self._is_over = False
 
     @abstractmethod
     async def fetch_all(self, statement: str, **values: Any) -> list[Row]: ...
@@ -132,6 +133,7 @@ class Transaction(ABC):
             yield self
         except BaseException:
             await self._undo("ROLLBACK")
+            self._is_over = True
             raise
         try:
             await self.control("COMMIT")
@@ -139,8 +141,13 @@ class Transaction(ABC):
             await self._undo("ROLLBACK")
             raise
         finally:
+            self._is_over = True
             # Also after a COMMIT that failed: nobody may know whether it did.
             feed.publish(self._changes)
+
+    def _require_open(self) -> None:
+        if self._is_over:
+            raise GatewayDBError("this transaction has ended")
 
     async def _undo(self, sql: str) -> None:
         # A transaction that its database has given up already, or that lost its connection, needs no rollback; the

@@ -103,10 +103,15 @@ class PostgresTransaction(Transaction):
     def __init__(self, connection: Any, clock: Clock, timeout_s: float | None) -> None:
         super().__init__()
         self.clock = clock
-        self._connection = connection
+        self._held = connection
         self._timeout_s = timeout_s
         self._statements = load_statements("postgres")
         self._turn = asyncio.Lock()
+
+    @property
+    def _connection(self) -> Any:
+        self._require_open()
+        return self._held
 
     async def fetch_all(self, statement: str, **values: Any) -> list[Row]:
         found = self._statements[statement]

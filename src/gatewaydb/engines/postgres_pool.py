@@ -17,6 +17,8 @@ from gatewaydb.errors import ConfigurationError, DatabaseUnavailableError, Query
 _CLOSE_TIMEOUT_S = 5.0
 # Connections above max_idle_conns are closed this long after they fell idle: a burst that comes back finds them open.
 _SURPLUS_GRACE_S = 1.0
+# What asyncpg's reset leaves. DISCARD ALL would take its prepared statements along.
+_RESET_MORE = "SET SESSION AUTHORIZATION DEFAULT; DISCARD TEMP; DISCARD SEQUENCES;"
 
 
 class _Connection(asyncpg.Connection):
@@ -39,6 +41,7 @@ class PostgresPool:
         self._lifetime_s = config.conn_max_lifetime.total_seconds()
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._trimming: asyncio.Task[None] | None = None
+        self._callers = 0
         self._wait_count = 0
         self._wait_s = 0.0
         self._max_idle_closed = 0
@@ -91,14 +94,18 @@ class PostgresPool:
         pool = self._pool
         if pool is None:
             raise DatabaseUnavailableError("the database is not open")
-        connection = await self._acquire(pool)
+        self._callers += 1
         try:
-            yield connection
+            connection = await self._acquire(pool)
+            try:
+                yield connection
+            finally:
+                await self._release(pool, connection)
         finally:
-            await self._release(pool, connection)
+            self._callers -= 1
 
     async def _acquire(self, pool: "asyncpg.Pool[asyncpg.Record]") -> Any:
-        must_wait = pool.get_idle_size() == 0 and pool.get_size() >= self._config.max_open_conns
+        must_wait = self._callers > self._config.max_open_conns
         start = self._clock.monotonic()
         try:
             # A timeout costs microseconds; connecting has one of its own, and an idle connection is there at once.
@@ -166,7 +173,7 @@ class PostgresPool:
 async def _reset_if_touched(connection: Any) -> None:
     # asyncpg's own reset on every release more than doubles the latency of a short query.
     if connection.is_touched:
-        await connection.execute(connection.get_reset_query())
+        await connection.execute(f"{connection.get_reset_query()} {_RESET_MORE}")
         connection.is_touched = False
 
 

@@ -1,5 +1,6 @@
 """A transaction on the connection that writes."""
 
+import re
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -9,7 +10,9 @@ from gatewaydb.engines.base import READ_BOOKKEEPING, Row, Transaction
 from gatewaydb.engines.sqlite_connection import Fetched, bound, encoded, raw_rows, run, run_script, typed_rows
 from gatewaydb.engines.sqlite_worker import SQLiteWorker, T
 from gatewaydb.engines.statements import load_statements
-from gatewaydb.errors import GatewayDBError
+from gatewaydb.errors import GatewayDBError, InvalidValueError
+
+_NUMBERED = re.compile(r"\$(\d+)")
 
 
 class SQLiteTransaction(Transaction):
@@ -65,6 +68,8 @@ class SQLiteTransaction(Transaction):
         return await self._run(lambda connection: run(connection, sql, arguments), sql)
 
     async def _run(self, work: Callable[[sqlite3.Connection], T], sql: str = "") -> T:
+        self._require_open()
+
         def step(connection: sqlite3.Connection) -> T:
             if not self._has_begun:
                 connection.execute("BEGIN IMMEDIATE")
@@ -79,4 +84,10 @@ class SQLiteTransaction(Transaction):
 
 def _placed(sql: str, arguments: Sequence[Any]) -> Sequence[Any] | Mapping[str, Any]:
     values = [encoded(value) for value in arguments]
-    return {str(number): value for number, value in enumerate(values, 1)} if "$1" in sql else values
+    numbers = [int(number) for number in _NUMBERED.findall(sql)]
+    if not numbers:
+        return values
+    # SQLite counts values in a row, but not values by name.
+    if len(values) > max(numbers):
+        raise InvalidValueError(f"{len(values)} arguments are too many for this SQL")
+    return {str(number): value for number, value in enumerate(values, 1)}

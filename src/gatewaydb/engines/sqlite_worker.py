@@ -15,6 +15,8 @@ from gatewaydb.errors import DatabaseUnavailableError, InvalidValueError, QueryT
 
 T = TypeVar("T")
 
+_INTERRUPT_AGAIN_S = 0.01
+
 
 class SQLiteWorker:
     """Runs one piece of work at a time. Its user holds `exclusive()`; whoever waits for it is counted."""
@@ -98,11 +100,11 @@ class SQLiteWorker:
             raise DatabaseUnavailableError("the database was closed")
         loop = asyncio.get_running_loop()
         future = loop.run_in_executor(self._thread, work, connection)
-        timer = None if timeout_s is None else loop.call_later(timeout_s, connection.interrupt)
+        timer = None if timeout_s is None else loop.call_later(timeout_s, _interrupt, connection, future)
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
-            connection.interrupt()
+            _interrupt(connection, future)
             await _settled(future)
             raise
         except sqlite3.Error as error:
@@ -112,6 +114,13 @@ class SQLiteWorker:
         finally:
             if timer is not None:
                 timer.cancel()
+
+
+def _interrupt(connection: sqlite3.Connection, future: asyncio.Future[T]) -> None:
+    """Until the work has ended: SQLite forgets an interrupt that comes before a statement has begun."""
+    if not future.done():
+        connection.interrupt()
+        asyncio.get_running_loop().call_later(_INTERRUPT_AGAIN_S, _interrupt, connection, future)
 
 
 async def _settled(future: asyncio.Future[T]) -> None:

@@ -20,7 +20,6 @@ DIALECTS: tuple[Dialect, ...] = ("sqlite", "postgres")
 _HEADER = re.compile(r"^-- (name|fragment): (\w+)(?: @(sqlite|postgres))?( \[point\])?$", re.MULTILINE)
 _PARAMETER = re.compile(r"(?<![:\w]):([a-z_]+)\b")
 _FRAGMENT = re.compile(r"\{(\w+)\}")
-_PLACEHOLDER = {"sqlite": "?{}", "postgres": "${}"}
 
 
 class Statement(NamedTuple):
@@ -89,7 +88,10 @@ def _compile(piece: _Piece, fragments: Mapping[str, str], dialect: Dialect) -> S
     lines = _FRAGMENT.sub(lambda match: fragments[match[1]].strip(), piece.text).strip().splitlines()
     description = " ".join(line.removeprefix("--").strip() for line in lines if line.lstrip().startswith("--"))
     body = "\n".join(line for line in lines if not line.lstrip().startswith("--")).strip().removesuffix(";")
-    parameters = tuple(dict.fromkeys(_PARAMETER.findall(body)))
-    numbers = {name: _PLACEHOLDER[dialect].format(number) for number, name in enumerate(parameters, 1)}
+    names = _PARAMETER.findall(body)
+    if dialect == "sqlite":
+        # Not `?1`, of which some releases of Python 3.12 warn: a value is bound as often as it is named.
+        return Statement(piece.name, description, _PARAMETER.sub("?", body), tuple(names), piece.is_point)
+    numbers = {name: f"${number}" for number, name in enumerate(dict.fromkeys(names), 1)}
     sql = _PARAMETER.sub(lambda match: numbers[match[1]], body)
-    return Statement(piece.name, description, sql, parameters, piece.is_point)
+    return Statement(piece.name, description, sql, tuple(numbers), piece.is_point)

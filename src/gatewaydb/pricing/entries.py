@@ -84,7 +84,7 @@ class _Reader:
                 self._flat(field, value)
         except InvalidValueError as error:
             self.problems.append(str(error))
-        except (TypeError, ValueError, AttributeError, KeyError, IndexError) as error:
+        except (TypeError, ValueError, ArithmeticError, AttributeError, LookupError) as error:
             self.problems.append(f"{field}: not in a form that is known ({error})")
 
     def _flat(self, field: str, value: Any, where: Condition | None = None, path: str = "") -> None:

@@ -97,7 +97,7 @@ class ModelRepository(Repository):
 
     async def create_many(self, models: Sequence[Model]) -> Sequence[Model]:
         """As `create`, all or none."""
-        new = [model.checked() for model in models]
+        new = [_with_first_prices(model.checked()) for model in models]
         now = self._db.clock.now()
         with self._db.changing(NOUN) as changed:
             async with self._db.transaction() as tx:
@@ -206,6 +206,10 @@ class ModelRepository(Repository):
     async def _cursor(self, after: Model | UUID | None) -> str:
         last = await last_of_page(after, Model, self.get_by_id)
         return "" if last is None else last.name
+
+
+def _with_first_prices(model: Model) -> Model:
+    return replace(model, prices=[replace(price, version=1) for price in model.price_sheet])
 
 
 async def _require_ids(tx: Transaction, ids: set[UUID]) -> None:

@@ -21,8 +21,8 @@ _Stored = tuple[int, PriceComponent]
 
 
 async def insert_prices(tx: Transaction, models: Iterable[Model]) -> None:
-    """Stores the prices of new models, as their version 1."""
-    rows = [_row(model.id, replace(price, version=1)) for model in models for price in model.price_sheet]
+    """Stores the prices of new models."""
+    rows = [_row(model.id, price) for model in models for price in model.price_sheet]
     await tx.execute_many("price_component_insert", rows)
 
 

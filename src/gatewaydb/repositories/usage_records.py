@@ -7,7 +7,6 @@ from uuid import UUID
 
 from msgspec.structs import asdict
 
-from gatewaydb.config import USAGE_BATCH_MAX_ROWS
 from gatewaydb.engines import Row
 from gatewaydb.entities import KeyModelTotals, TokenTotals, UsageRecord, UsageTotals, checks
 from gatewaydb.errors import InvalidValueError, UsageRecordNotFoundError
@@ -30,19 +29,13 @@ class UsageRepository(Repository):
         return checked
 
     async def create_many(self, records: Sequence[UsageRecord]) -> int:
-        """Records all or none, in one transaction; gives the number of those that were not there yet.
+        """Records all or none, in one statement; gives the number of those that were not there yet.
 
         Raises InvalidValueError if one of them is invalid, and then records none.
         """
         ordered = sorted((record.checked() for record in records), key=_unique_key)
-        batches = [
-            _batch(ordered[first : first + USAGE_BATCH_MAX_ROWS])
-            for first in range(0, len(ordered), USAGE_BATCH_MAX_ROWS)
-        ]
-        if len(batches) == 1:
-            return await self._db.execute("usage_record_insert", batch=batches[0])
-        async with self._db.transaction() as tx:
-            return sum([await tx.execute("usage_record_insert", batch=batch) for batch in batches])
+        # A second statement would wait for records that others insert while it holds summaries that they wait for.
+        return await self._db.execute("usage_record_insert", batch=_batch(ordered))
 
     async def get_by_id(self, record_id: UUID) -> UsageRecord:
         """The record with this id. Raises UsageRecordNotFoundError."""
