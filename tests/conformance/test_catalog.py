@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from msgspec.structs import replace
 
 from gatewaydb import BillableUsage, Database, Model, ModelAlias, Provider
-from gatewaydb.catalog import Catalog, ImportReport, Skipped, import_catalog, read_catalog
+from gatewaydb.catalog import Catalog, ImportReport, Skipped, diff_catalog, import_catalog, read_catalog
 from gatewaydb.entities.models import CAPABILITIES, LIMITS
 
 FIELDS = ("litellm_provider", "mode", *LIMITS, *CAPABILITIES, "deprecation_date", "source", "origin", "metadata")
@@ -47,12 +48,16 @@ class ReadOnly:
 
     def __init__(self, db: Database) -> None:
         self.get_by_names = db.models.get_by_names
+        self.get_catalog_names = db.models.get_catalog_names
 
     async def create_many(self, models: Sequence[Model]) -> None:
         pytest.fail(f"would add {len(models)} models")
 
     async def update_many(self, models: Sequence[Model]) -> None:
         pytest.fail(f"would change {len(models)} models")
+
+    async def mark_vanished(self, names: Iterable[str]) -> None:
+        pytest.fail(f"would mark {names}")
 
 
 async def stored_models(db: Database) -> dict[str, Model]:
@@ -175,3 +180,56 @@ async def test_an_import_that_fails_midway_leaves_nothing(db: Database, bundled:
         await run(db, bundled, full)
     assert await db.models.list() == [before]
     assert await db.models.get_by_name("claude-sonnet-5") is before
+
+
+async def test_a_diff_says_what_an_import_would_do_and_writes_nothing(db: Database, read: Any) -> None:
+    await run(db, await read({"same": PRICES, "dearer": PRICES, "gone": PRICES}))
+    before = await stored_models(db)
+    diff = await diff_catalog(ReadOnly(db), await read({"same": PRICES, "dearer": DEARER, "new": PRICES}))
+    assert (diff.added, diff.vanished) == (["new"], ["gone"])
+    (change,) = diff.changed
+    assert (change.name, change.fields) == ("dearer", ())
+    assert [(price.field, price.percent) for price in change.prices] == [("input_cost_per_token", Decimal("200.0"))]
+    assert await stored_models(db) == before
+
+
+async def test_a_model_that_vanished_is_marked_and_goes_on_working(db: Database, read: Any) -> None:
+    await run(db, await read({"stays": PRICES, "goes": PRICES}))
+    await db.models.create(Model(name="custom"))
+    await db.models.get_by_name("goes")
+    report = await run(db, await read({"stays": PRICES}))
+    assert report.vanished == ["goes"]
+    gone = await db.models.get_by_name("goes")
+    assert gone.vanished_at is not None
+    assert input_cost(gone) == Decimal(1)
+    assert (await db.models.get_by_name("custom")).vanished_at is None
+    assert (await run(db, await read({"stays": PRICES}))).vanished == []
+
+
+async def test_a_model_that_comes_back_is_marked_no_more(db: Database, read: Any) -> None:
+    await run(db, await read({"m": PRICES}))
+    await run(db, await read({}))
+    assert (await run(db, await read({"m": PRICES}))).changed == ["m"]
+    assert (await db.models.get_by_name("m")).vanished_at is None
+
+
+async def test_an_import_keeps_the_past_of_prices(db: Database, read: Any) -> None:
+    await run(db, await read({"m": PRICES}))
+    between = datetime.now(UTC)
+    await run(db, await read({"m": DEARER}))
+    model = await db.models.get_by_name("m")
+    usage = BillableUsage(input_tokens=1_000_000)
+    assert model.cost_of(usage, at=between).total == Decimal(1)
+    assert model.cost_of(usage).total == Decimal(3)
+    assert model.price_version == 2
+
+
+async def test_prices_set_by_hand_survive_an_import(db: Database, read: Any) -> None:
+    await run(db, await read({"m": PRICES}))
+    model = await db.models.get_by_name("m")
+    await db.models.set_prices(model.id, {"input_cost_per_token": "0.5"})
+    await run(db, await read({"m": DEARER}))
+    by_hand = await db.models.get_by_name("m")
+    assert by_hand.calculate_cost(1, 0) == Decimal("0.5")
+    assert (await run(db, await read({"m": DEARER}))).unchanged == ["m"]
+    assert input_cost(await db.models.reset_prices(model.id)) == Decimal(3)

@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from gatewaydb import Database, DatabaseUnavailableError, GatewayDBError, SchemaVersionError
-from gatewaydb.engines import migration_script
-from gatewaydb.engines.migrations import packaged_migrations
-from gatewaydb.engines.statements import Dialect
+from gatewaydb.engines import migration_script, migrations
+from gatewaydb.engines.migrations import Migration, packaged_migrations
+from gatewaydb.engines.statements import DIALECTS, Dialect
 from tests.postgres_server import RunningPostgres
 
 PROCESSES = 20
@@ -20,6 +20,7 @@ import asyncio, sys
 from gatewaydb import Database
 
 async def main() -> None:
+    print("ready", flush=True)
     sys.stdin.readline()
     database = Database(sys.argv[1])
     print(*await database.migrate())
@@ -28,8 +29,6 @@ async def main() -> None:
 
 asyncio.run(main())
 """
-
-Run = Callable[[str], None]
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -80,13 +79,20 @@ def test_twenty_processes_that_start_at_once_migrate_once(empty_url: str) -> Non
         for _ in range(PROCESSES)
     ]
     for process in started:
-        assert process.stdin is not None
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    outputs = [process.communicate(timeout=120) for process in started]
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    outputs = [process.communicate(timeout=120) for process in _let_go(started)]
     assert [error for _, error in outputs if error] == []
     applied = [printed.split() for printed, _ in outputs if printed.strip()]
     assert applied == [[migration.name for migration in packaged_migrations(_dialect(empty_url))]]
+
+
+def _let_go(started: list[subprocess.Popen[str]]) -> list[subprocess.Popen[str]]:
+    for process in started:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    return started
 
 
 async def test_one_process_may_migrate_many_times_at_once(empty_url: str) -> None:
@@ -124,16 +130,19 @@ async def test_a_schema_of_another_version_does_not_open(
 
 
 async def test_an_older_schema_does_not_open_and_says_what_to_run(
-    empty_url: str, by_hand: Callable[[str, str], None]
+    empty_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await Database(empty_url).migrate()
-    by_hand(empty_url, "DELETE FROM schema_migrations WHERE version = (SELECT max(version) FROM schema_migrations)")
-    if len(packaged_migrations(_dialect(empty_url))) > 1 or _dialect(empty_url) == "postgres":
-        with pytest.raises(SchemaVersionError, match="run: gatewaydb migrate"):
-            await Database(empty_url).open()
-    else:
-        with pytest.raises(GatewayDBError, match="already exists"):
-            await Database(empty_url).open()
+    present = packaged_migrations(_dialect(empty_url))
+    version = len(present) + 1
+    later = Migration(version, f"{version:04}_later", "CREATE TABLE later (n integer);\n", "checksum")
+    monkeypatch.setattr(migrations, "packaged_migrations", lambda _: (*present, later))
+    with pytest.raises(SchemaVersionError, match=f"needs {version}; run: gatewaydb migrate"):
+        await Database(empty_url).open()
+    assert (await Database(empty_url).schema_status()).pending == (later,)
+    assert await Database(empty_url).migrate() == [later.name]
+    async with Database(empty_url) as db, db.transaction() as tx:
+        assert await tx.fetch("SELECT * FROM later") == []
 
 
 async def test_the_script_applied_by_hand_gives_a_database_that_opens(
@@ -164,10 +173,10 @@ async def test_a_migration_that_fails_leaves_nothing(empty_url: str, by_hand: Ca
 
 
 def test_migrations_are_numbered_without_gaps() -> None:
-    for dialect in ("sqlite", "postgres"):
-        migrations = packaged_migrations(dialect)  # type: ignore[arg-type]
-        assert [migration.version for migration in migrations] == list(range(1, len(migrations) + 1))
-    assert [each.name for each in packaged_migrations("sqlite")] == [each.name for each in packaged_migrations("postgres")]
+    for dialect in DIALECTS:
+        versions = [migration.version for migration in packaged_migrations(dialect)]
+        assert versions == list(range(1, len(versions) + 1))
+    assert len(packaged_migrations("sqlite")) == len(packaged_migrations("postgres"))
 
 
 async def test_a_server_that_is_not_there_is_unavailable() -> None:

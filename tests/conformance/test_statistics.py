@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from gatewaydb import Database, DatabaseConfig, DatabaseUnavailableError, Provider
-from tests.clock import ManualClock
+from tests.clock import ManualClock, until
 from tests.conftest import MakeDatabase
 
 
@@ -128,9 +128,7 @@ class TestThePoolOfPostgreSQL:
     async def test_surplus_idle_connections_are_closed(self, make_database: MakeDatabase) -> None:
         db = await make_database(max_open_conns=10, max_idle_conns=2)
         await asyncio.gather(*(self._pid(db) for _ in range(10)))
-        async with asyncio.timeout(20):
-            while db.stats().idle > 2:
-                await asyncio.sleep(0.05)
+        await until(lambda: db.stats().idle <= 2)
         stats = db.stats()
         assert stats.max_idle_closed >= 1
         assert stats.open_connections == 2
@@ -138,9 +136,7 @@ class TestThePoolOfPostgreSQL:
 
     async def test_an_idle_connection_is_closed_after_conn_max_idle_time(self, make_database: MakeDatabase) -> None:
         db = await make_database(conn_max_idle_time="100ms")
-        async with asyncio.timeout(20):
-            while db.stats().open_connections:
-                await asyncio.sleep(0.05)
+        await until(lambda: db.stats().open_connections == 0)
         await db.health()
 
     async def _pid(self, db: Database) -> int:

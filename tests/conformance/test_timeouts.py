@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
 import pytest
 
@@ -20,7 +21,9 @@ RUNNING += "AND pid <> pg_backend_pid() AND datname = current_database()"
 
 @pytest.fixture
 def config(database_url: str) -> DatabaseConfig:
-    return DatabaseConfig(url=database_url, query_timeout="150ms", max_open_conns=1, encryption_keys=ENCRYPTION_KEY)
+    return DatabaseConfig(
+        url=database_url, query_timeout=timedelta(milliseconds=150), max_open_conns=1, encryption_keys=ENCRYPTION_KEY
+    )
 
 
 @asynccontextmanager
@@ -85,7 +88,7 @@ async def test_a_caller_s_cancellation_stops_the_statement(make_database: MakeDa
 
 
 async def test_the_server_runs_nothing_more_for_who_gave_up(postgres_url: str) -> None:
-    config = DatabaseConfig(url=postgres_url, query_timeout="1m")
+    config = DatabaseConfig(url=postgres_url, query_timeout=timedelta(minutes=1))
     async with Database(config) as db, Database(postgres_url) as observer:
         task = asyncio.create_task(_endless_on_postgres(db))
         await _until_running(observer, 1)
@@ -163,4 +166,3 @@ async def test_cancelling_at_any_moment_leaves_nothing_behind(make_database: Mak
     assert {name.removesuffix(" too") for name in names} == {name for name in names if not name.endswith("too")}
     assert len(names) % 2 == 0
     assert db.stats().in_use == 0
-

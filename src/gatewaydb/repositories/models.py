@@ -61,9 +61,14 @@ class ModelRepository(Repository):
         row = await self._db.fetch_one("model_find_by_id", id=checks.identifier("id", model_id))
         return model_from(_found(row))
 
-    async def get_by_names(self, names: Iterable[str]) -> dict[str, Model]:
-        """The models of these names (not aliases), by name, from the database; unknown names are left out."""
+    async def get_by_names(self, names: Iterable[str], *, for_update: bool = False) -> dict[str, Model]:
+        """The models of these names (not aliases), by name, from the database; unknown names are left out.
+
+        `for_update`, in a transaction, keeps others from changing them until it ends.
+        """
         asked = [checks.text("name", name) for name in names]
+        if for_update:
+            await self._db.fetch_all("model_lock_by_names", names=asked)
         rows = await self._db.fetch_all("model_find_by_names", names=asked)
         return {row["name"]: model_from(row) for row in rows}
 
@@ -128,6 +133,17 @@ class ModelRepository(Repository):
                 await _require_ids(tx, {model.id for model in changes})
                 await change_prices(tx, changes, now)
             changed |= {key for model in changes for key in (model.name, str(model.id))}
+
+    async def get_catalog_names(self) -> set[str]:
+        """The names of all models that came from a catalog and have not vanished from it."""
+        return {row["name"] for row in await self._db.fetch_all("model_list_names_of_catalog")}
+
+    async def mark_vanished(self, names: Iterable[str]) -> None:
+        """Sets `vanished_at` of models that the catalog no longer names; they go on working."""
+        gone = sorted(checks.text("name", name) for name in names)
+        with self._db.changing(NOUN) as changed:
+            await self._db.execute("model_mark_vanished", names=gone, now=self._db.clock.now())
+            changed.update(gone)
 
     async def set_prices(self, model_id: UUID, prices: Mapping[str, Any] | Iterable[PriceComponent]) -> Model:
         """Sets prices by hand, from now on; gives the model as it is now.

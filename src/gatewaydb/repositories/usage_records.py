@@ -117,7 +117,10 @@ class UsageRepository(Repository):
     ) -> dict[str, object]:
         bounds = page(limit, offset, **_range(start, end))
         last = await last_of_page(after, UsageRecord, self.get_by_id)
-        before, before_id = (bounds["end"], LAST_ID) if last is None else (last.request_timestamp, last.id)
+        if last is None or last.request_timestamp >= bounds["end"]:
+            before, before_id = bounds["end"], FIRST_ID
+        else:
+            before, before_id = last.request_timestamp, last.id
         return {"before": before, "before_id": before_id, **bounds}
 
 

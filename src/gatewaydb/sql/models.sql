@@ -42,6 +42,27 @@ SELECT {model_columns} FROM models AS m WHERE m.name = ANY(:names);
 -- As above; SQLite has no arrays, and takes them as JSON.
 SELECT {model_columns} FROM models AS m WHERE m.name IN (SELECT value FROM json_each(:names));
 
+-- name: model_lock_by_names @postgres
+-- Locks the models of these names until the transaction ends; in the order of their ids, so that two imports lock alike.
+SELECT id FROM models WHERE name = ANY(:names) ORDER BY id FOR UPDATE;
+
+-- name: model_lock_by_names @sqlite
+-- As above: a write transaction of SQLite is alone, and needs no lock of rows.
+SELECT id FROM models WHERE name IN (SELECT value FROM json_each(:names));
+
+-- name: model_list_names_of_catalog
+-- The names of the models that imports keep, but for those that have vanished from the catalog already.
+SELECT name FROM models WHERE origin = 'catalog' AND vanished_at IS NULL;
+
+-- name: model_mark_vanished @postgres
+-- Marks models that the catalog no longer names. They go on working, and come back when it names them again.
+UPDATE models SET vanished_at = :now, updated_at = :now WHERE name = ANY(:names) AND origin = 'catalog';
+
+-- name: model_mark_vanished @sqlite
+-- As above; SQLite has no arrays, and takes them as JSON.
+UPDATE models SET vanished_at = :now, updated_at = :now
+WHERE name IN (SELECT value FROM json_each(:names)) AND origin = 'catalog';
+
 -- name: model_list
 -- One page of models by name. `after` is the name of the last row of the page before.
 SELECT {model_columns} FROM models AS m WHERE m.name > :after ORDER BY m.name LIMIT :limit OFFSET :offset;

@@ -50,18 +50,17 @@ ON CONFLICT DO NOTHING;
 SELECT {usage_record_columns} FROM usage_records WHERE id = :id;
 
 -- name: usage_record_list_by_api_key
--- One page of a key's records from `start` to before `end`, latest first. `before` and `before_id` are the timestamp and
--- the id of the last row of the page before.
+-- One page of a key's records from `start`, latest first. `before` and `before_id` are the timestamp and the id of the last
+-- row of the page before, or the end of the range and the lowest id. A second upper bound would keep SQLite from starting
+-- there.
 SELECT {usage_record_columns} FROM usage_records
-WHERE api_key_id = :api_key_id AND request_timestamp >= :start AND request_timestamp < :end
-AND (request_timestamp, id) < (:before, :before_id)
+WHERE api_key_id = :api_key_id AND request_timestamp >= :start AND (request_timestamp, id) < (:before, :before_id)
 ORDER BY request_timestamp DESC, id DESC LIMIT :limit OFFSET :offset;
 
 -- name: usage_record_list_by_model
 -- As usage_record_list_by_api_key, for one model.
 SELECT {usage_record_columns} FROM usage_records
-WHERE model_id = :model_id AND request_timestamp >= :start AND request_timestamp < :end
-AND (request_timestamp, id) < (:before, :before_id)
+WHERE model_id = :model_id AND request_timestamp >= :start AND (request_timestamp, id) < (:before, :before_id)
 ORDER BY request_timestamp DESC, id DESC LIMIT :limit OFFSET :offset;
 
 -- name: usage_record_list_unpriced @postgres

@@ -87,6 +87,7 @@ def test_null_and_empty_text_are_absent() -> None:
         ('{"input_cost_per_token": true}', "input_cost_per_token"),
         ('{"input_cost_per_smell": 1e-06}', "input_cost_per_smell"),
         ('{"tiered_pricing": [{"input_cost_per_token": 1e-06}]}', "tiered_pricing"),
+        ('{"tiered_pricing": [{"range": -1}]}', "tiered_pricing"),
     ],
 )
 def test_an_entry_that_cannot_be_read_whole_says_which_field(entry: str, reason: str) -> None:
