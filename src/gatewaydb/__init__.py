@@ -34,7 +34,7 @@ from gatewaydb.errors import (
     StillReferencedError,
     UsageRecordNotFoundError,
 )
-from gatewaydb.pricing import BillableUsage, Cost, PriceComponent, PriceSheet
+from gatewaydb.pricing import BillableUsage, Cost, PriceComponent, PriceSheet, anthropic_message_of, billable_usage
 
 __version__ = "0.1.0"
 
@@ -75,4 +75,6 @@ __all__ = [
     "UsageRecord",
     "UsageRecordNotFoundError",
     "UsageTotals",
+    "anthropic_message_of",
+    "billable_usage",
 ]

@@ -231,3 +231,10 @@ async def test_a_key_allows_names_aliases_and_patterns(db: Database, model: Mode
     assert not key.allows_model("gpt-4")
     assert key.allows_model("openai/o3")
     assert not key.allows_model("openai")
+
+
+async def test_an_invalidation_is_done_when_it_returns_and_may_be_awaited(db: Database, api_key: APIKey) -> None:
+    await db.api_keys.get_by_hash(api_key.key_hash)
+    await db.api_keys.invalidate_cache(api_key.key_hash)
+    db.api_keys.invalidate_cache(api_key.key_hash)
+    assert db.stats().api_key_cache.size == 0

@@ -1,5 +1,6 @@
 """Prices and costs, pure: components, what was used, and what it costs."""
 
+from gatewaydb.pricing.adapters import anthropic_message_of, billable_usage
 from gatewaydb.pricing.components import (
     ALWAYS,
     Condition,
@@ -24,6 +25,8 @@ __all__ = [
     "PriceComponent",
     "PriceSheet",
     "Window",
+    "anthropic_message_of",
+    "billable_usage",
     "components_of",
     "condition_from_json",
     "condition_to_json",

@@ -14,7 +14,7 @@ from gatewaydb.pricing.components import PriceComponent
 from gatewaydb.pricing.cost import Cost
 from gatewaydb.pricing.entries import components_of
 from gatewaydb.pricing.rates import Rates
-from gatewaydb.pricing.usage import BillableUsage, checked_counts, is_plain
+from gatewaydb.pricing.usage import BillableUsage, checked_counts, is_plain, served_context
 
 _NOTHING_FREE: Mapping[str, int] = {}
 
@@ -52,7 +52,8 @@ class PriceSheet(Sequence[PriceComponent]):
     ) -> Cost:
         """What the usage costs, in USD, exactly; what has no price is named in `Cost.unpriced`.
 
-        `service_tier` is the tier that was asked for; `usage.service_tier`, the one that served, beats it.
+        `service_tier` is the tier that was asked for; `usage.service_tier`, the one that served, beats it, as do
+        `usage.inference_geo` and `usage.speed`.
         `at` is the time of the request (now, if not given). `free` are calls by tool that an allowance
         covers (`{"web_search": 3}`). `context` is any of resolution, segment_seconds, max_results,
         search_context_size, data_residency, vertex_location, inference_geo, speed.
@@ -77,7 +78,7 @@ class PriceSheet(Sequence[PriceComponent]):
             rates.tier_tokens(usage.input_tokens, at),
             mode_of(usage.service_tier or service_tier, batch, call_type),
             at,
-            **checked_context(context),
+            **checked_context(context | served_context(usage)),
         )
         return bill(rates, usage, given, checked_counts("free", free) if free else free)
 

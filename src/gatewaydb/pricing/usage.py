@@ -29,7 +29,7 @@ class BillableUsage(Struct, frozen=True, gc=False, omit_defaults=True, forbid_un
     `images` are images made, `input_images` images sent; `seconds` is the duration that is billed, of
     whatever the model bills by duration. `web_searches` is a number, or numbers by context size
     (`{"low": 2}`); `tool_calls` numbers by tool (`{"code_interpreter": 1}`, `{"guardrail:contentPolicyUnits": 3}`).
-    `service_tier` is the tier that the response says it was served with.
+    `service_tier`, `inference_geo` and `speed` are what the response says it was served with.
 
     InvalidValueError, naming the field, for a part larger than its whole, a bool, a float, NaN or a negative.
     """
@@ -70,6 +70,8 @@ class BillableUsage(Struct, frozen=True, gc=False, omit_defaults=True, forbid_un
     web_searches: int | Mapping[str, int] = 0
     tool_calls: Mapping[str, int] | None = None
     service_tier: str | None = None
+    inference_geo: str | None = None
+    speed: str | None = None
 
     def __post_init__(self) -> None:
         values = astuple(self)
@@ -85,8 +87,10 @@ class BillableUsage(Struct, frozen=True, gc=False, omit_defaults=True, forbid_un
             force_setattr(self, "web_searches", checked_counts("web_searches", self.web_searches))
         if self.tool_calls is not None:
             force_setattr(self, "tool_calls", checked_counts("tool_calls", self.tool_calls))
-        if self.service_tier is not None and not isinstance(self.service_tier, str):
-            raise InvalidValueError(f"service_tier: must be text, not {self.service_tier!r}")
+        for field in _SERVED:
+            value = getattr(self, field)
+            if value is not None and not isinstance(value, str):
+                raise InvalidValueError(f"{field}: must be text, not {value!r}")
 
     def _check_counts(self) -> None:
         for field in _COUNTS:
@@ -136,16 +140,22 @@ _DEFAULTS = BillableUsage.__struct_defaults__
 _PLAIN_TYPES = list(map(type, _DEFAULTS))
 _NOTHING_ELSE = _DEFAULTS[2:]
 _COUNTS = BillableUsage.__struct_fields__[: BillableUsage.__struct_fields__.index("web_searches")]
+_SERVED = ("service_tier", "inference_geo", "speed")
 
-_OTHERS_FROM = BillableUsage.__struct_fields__.index("citation_tokens")
-_NO_OTHERS = _DEFAULTS[_OTHERS_FROM:-1]
+_OTHERS = slice(BillableUsage.__struct_fields__.index("citation_tokens"), -len(_SERVED))
+_NO_OTHERS = _DEFAULTS[_OTHERS]
 
 
 def has_other_counts(usage: BillableUsage) -> bool:
     """Whether it has counts that stand on their own, beside input and output tokens and their parts."""
-    return astuple(usage)[_OTHERS_FROM:-1] != _NO_OTHERS
+    return astuple(usage)[_OTHERS] != _NO_OTHERS
 
 
 def is_plain(usage: BillableUsage) -> bool:
     """Whether it is input and output tokens and nothing else."""
     return astuple(usage)[2:] == _NOTHING_ELSE
+
+
+def served_context(usage: BillableUsage) -> dict[str, str | int | None]:
+    """Where and how fast the response says it was served, if it does, in the words of a cost's context."""
+    return {field: value for field in ("inference_geo", "speed") if (value := getattr(usage, field)) is not None}

@@ -15,7 +15,7 @@ from gatewaydb.entities import APIKey, checks
 from gatewaydb.entities.api_keys import checked_pair
 from gatewaydb.entities.frozen import EMPTY
 from gatewaydb.errors import APIKeyDisabledError, APIKeyExpiredError, APIKeyNotFoundError, InvalidValueError
-from gatewaydb.repositories.base import FIRST_ID, Repository, page
+from gatewaydb.repositories.base import DONE, FIRST_ID, Done, Repository, page
 from gatewaydb.repositories.rows import api_key_from, json_text
 
 NOUN = "api_keys"
@@ -109,10 +109,10 @@ class APIKeyRepository(Repository):
         key = api_key.checked()
         now = self._clock.now()
         with self._db.changing(NOUN) as changed:
+            changed.add(key.key_hash)
             async with self._db.transaction() as tx:
                 await tx.execute("api_key_insert", id=key.id, now=now, **_settings(key))
                 await tx.execute_many("api_key_metadata_set", _metadata_rows(key))
-            changed.add(key.key_hash)
         return replace(key, created_at=now, updated_at=now)
 
     async def update(self, api_key: APIKey) -> APIKey:
@@ -148,9 +148,10 @@ class APIKeyRepository(Repository):
         kind, name, _ = checked_pair(type, key, "")
         await self._write_metadata("api_key_metadata_delete", api_key_id, type=kind, key=name)
 
-    def invalidate_cache(self, key_hash: str) -> None:
-        """Forgets one key; the next read asks the database. Needed after changes from outside only."""
+    def invalidate_cache(self, key_hash: str) -> Done:
+        """Forgets one key, at once; the next read asks the database. Needed after changes from outside only."""
         self._reads.forget(key_hash)
+        return DONE
 
     def apply_change(self, key_hashes: frozenset[str] | None) -> None:
         """Forgets what changed (None: everything)."""

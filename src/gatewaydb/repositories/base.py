@@ -1,6 +1,6 @@
 """What repositories share."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
 from typing import TypeVar
 from uuid import UUID
 
@@ -11,6 +11,16 @@ E = TypeVar("E")
 
 FIRST_ID = UUID(int=0)
 LAST_ID = UUID(int=2**128 - 1)
+
+
+class Done:
+    """Something that is done already. Awaiting it is allowed, so that a caller may treat all methods alike."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield from ()
+
+
+DONE = Done()
 
 
 class Repository:

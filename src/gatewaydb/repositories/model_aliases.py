@@ -47,11 +47,11 @@ class ModelAliasRepository(Repository):
         new = alias.checked()
         now = self._db.clock.now()
         with self._db.changing(models.NOUN) as changed:
+            changed.update(_keys(new.alias, new.model_id))
             async with self._db.transaction() as tx:
                 await tx.execute("model_alias_insert", id=new.id, now=now, **_columns(new))
                 rows = [{"model_alias_id": new.id, "key": key, "value": value} for key, value in new.tags.items()]
                 await tx.execute_many("model_alias_tag_set", rows)
-            changed.update(_keys(new.alias, new.model_id))
         return replace(new, created_at=now, updated_at=now)
 
     async def update(self, alias: ModelAlias) -> ModelAlias:

@@ -13,7 +13,7 @@ from gatewaydb.entities import Model, checks
 from gatewaydb.entities.models import CAPABILITIES, LIMITS
 from gatewaydb.errors import GatewayDBError, ModelNotFoundError
 from gatewaydb.pricing import PriceComponent, PriceSheet
-from gatewaydb.repositories.base import Repository, last_of_page, page
+from gatewaydb.repositories.base import DONE, Done, Repository, last_of_page, page
 from gatewaydb.repositories.model_search import rank
 from gatewaydb.repositories.price_components import change_prices, insert_prices
 from gatewaydb.repositories.rows import json_text, model_from
@@ -105,11 +105,11 @@ class ModelRepository(Repository):
         new = [_with_first_prices(model.checked()) for model in models]
         now = self._db.clock.now()
         with self._db.changing(NOUN) as changed:
+            changed |= {model.name for model in new}
             async with self._db.transaction() as tx:
                 rows = [{"id": model.id, "now": now, **_columns(model)} for model in new]
                 await tx.execute_many("model_insert", rows)
                 await insert_prices(tx, new)
-            changed |= {model.name for model in new}
         return [replace(model, aliases=(), created_at=now, updated_at=now) for model in new]
 
     async def update(self, model: Model) -> Model:
@@ -166,9 +166,10 @@ class ModelRepository(Repository):
             row = _found(await self._db.fetch_one("model_delete", id=key))
             changed |= {row["name"], str(key)}
 
-    def invalidate_cache(self, name: str) -> None:
-        """Forgets the model of this name or alias under all its names. Needed after changes from outside only."""
+    def invalidate_cache(self, name: str) -> Done:
+        """Forgets the model of this name or alias under all its names, at once. For changes from outside only."""
         self.apply_change(frozenset([name]))
+        return DONE
 
     def apply_change(self, keys: frozenset[str] | None) -> None:
         """Forgets every model that has one of the keys as its id, its name, or a name it is cached under."""

@@ -10,7 +10,7 @@ from msgspec.structs import asdict
 from gatewaydb.engines import Row
 from gatewaydb.entities import KeyModelTotals, TokenTotals, UsageRecord, UsageTotals, checks
 from gatewaydb.errors import InvalidValueError, UsageRecordNotFoundError
-from gatewaydb.repositories.base import FIRST_ID, LAST_ID, Repository, last_of_page, page
+from gatewaydb.repositories.base import FIRST_ID, Repository, last_of_page, page
 from gatewaydb.repositories.rows import json_text, usage_record_from
 
 _PICODOLLAR_EXPONENT = 12
@@ -115,13 +115,12 @@ class UsageRepository(Repository):
     async def _page(
         self, start: datetime, end: datetime, limit: int, offset: int, after: UsageRecord | UUID | None
     ) -> dict[str, object]:
-        bounds = page(limit, offset, **_range(start, end))
+        span = _range(start, end)
+        bounds = page(limit, offset, start=span["start"])
         last = await last_of_page(after, UsageRecord, self.get_by_id)
-        if last is None or last.request_timestamp >= bounds["end"]:
-            before, before_id = bounds["end"], FIRST_ID
-        else:
-            before, before_id = last.request_timestamp, last.id
-        return {"before": before, "before_id": before_id, **bounds}
+        if last is None or last.request_timestamp >= span["end"]:
+            return {"before": span["end"], "before_id": FIRST_ID, **bounds}
+        return {"before": last.request_timestamp, "before_id": last.id, **bounds}
 
 
 def _range(start: datetime, end: datetime) -> dict[str, datetime]:

@@ -12,5 +12,9 @@ def cost(prices: dict[str, Any], usage: BillableUsage | None = None, /, **contex
     return PriceSheet.of(prices).cost_of(usage or BillableUsage(100, 10), **context)
 
 
+def dollars(*amounts: int) -> tuple[Decimal, ...]:
+    return tuple(map(Decimal, amounts))
+
+
 def rates(cost: Cost) -> dict[str, Decimal]:
     return {line.item: line.rate for line in cost.lines}

@@ -56,7 +56,8 @@ class Row:
 
     @property
     def usage(self) -> BillableUsage:
-        return BillableUsage(**{COUNTS[name]: count for name, count in self.counts.items() if name in COUNTS})
+        counts: dict[str, Any] = {COUNTS[name]: count for name, count in self.counts.items() if name in COUNTS}
+        return BillableUsage(**counts)
 
     @property
     def total(self) -> Decimal:

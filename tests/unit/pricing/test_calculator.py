@@ -7,16 +7,17 @@ import pytest
 
 from gatewaydb.errors import InvalidValueError, PriceNotFoundError
 from gatewaydb.pricing import BillableUsage, Cost, PriceSheet
-from tests.unit.pricing.dollars import CHAT, cost, rates
+from tests.unit.pricing.dollars import CHAT, cost, dollars, rates
 
 
 def test_plain_text_in_and_out() -> None:
     plain = cost(CHAT)
-    assert (plain.total, plain.input, plain.output) == (300, 200, 100)
-    assert (plain.unpriced, plain.assumed, plain.cost_usd) == ((), (), 300)
-    assert [(line.item, line.count, line.rate, line.amount) for line in plain.lines] == [
-        ("text_input_tokens", 100, 2, 200),
-        ("text_output_tokens", 10, 10, 100),
+    assert (plain.total, plain.input, plain.output, plain.cost_usd) == dollars(300, 200, 100, 300)
+    assert (plain.unpriced, plain.assumed) == ((), ())
+    assert [line.item for line in plain.lines] == ["text_input_tokens", "text_output_tokens"]
+    assert [(line.count, line.rate, line.amount) for line in plain.lines] == [
+        dollars(100, 2, 200),
+        dollars(10, 10, 100),
     ]
 
 
@@ -36,7 +37,7 @@ def test_the_parts_of_a_whole_are_billed_once() -> None:
         "reasoning_tokens": 15,
         "audio_output_tokens": 5,
     }
-    assert (result.input, result.output) == (200, 500)
+    assert (result.input, result.output) == dollars(200, 500)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +58,7 @@ def test_the_parts_of_a_whole_are_billed_once() -> None:
         ),
     ],
 )
-def test_a_part_has_its_own_price_or_that_of_input(field: str, part: dict[str, int]) -> None:
+def test_a_part_has_its_own_price_or_that_of_input(field: str, part: dict[str, Any]) -> None:
     usage = BillableUsage(100, 0, **part)
     priced, unlisted = cost(CHAT | {field: "7"}, usage), cost(CHAT, usage)
     assert priced.total == 50 * 2 + 50 * 7
@@ -70,12 +71,15 @@ def test_an_explicit_zero_is_a_price() -> None:
     free_cache = cost(CHAT | {"cache_read_input_token_cost": "0"}, BillableUsage(100, 0, cache_read_tokens=60))
     assert free_cache.total == 80
     free = cost({"input_cost_per_token": "0", "output_cost_per_token": "0"})
-    assert (free.cost_usd, free.unpriced) == (0, ())
+    assert free.cost_usd == 0
+    assert free.unpriced == ()
 
 
 def test_what_has_no_price_is_unpriced_and_not_free() -> None:
     half = cost({"input_cost_per_token": "2"})
-    assert (half.unpriced, half.input, half.output, half.cost_usd) == (("text_output_tokens",), 200, 0, None)
+    assert half.unpriced == ("text_output_tokens",)
+    assert (half.input, half.output) == dollars(200, 0)
+    assert half.cost_usd is None
     assert cost({}).unpriced == ("text_input_tokens", "text_output_tokens")
 
 
@@ -174,7 +178,7 @@ class TestModes:
 
     def test_a_batch_without_a_price_is_standard_and_says_so(self) -> None:
         batch = cost(CHAT, batch=True)
-        assert (batch.total, batch.cost_usd) == (300, 300)
+        assert (batch.total, batch.cost_usd) == dollars(300, 300)
         assert "batch" in batch.assumed[0]
 
     def test_decisions_have_their_prices(self) -> None:
@@ -188,7 +192,7 @@ class TestModes:
 
 def test_output_of_a_model_that_only_makes_images_is_images() -> None:
     result = cost({"input_cost_per_token": "1", "output_cost_per_image_token": "3"}, BillableUsage(1, 2))
-    assert (result.output, result.cost_usd) == (6, 7)
+    assert (result.output, result.cost_usd) == dollars(6, 7)
     assert "images" in result.assumed[0]
 
 

@@ -36,7 +36,7 @@ class TestTime:
         assert cost(self.PRICES, at=at).input == 100 * rate
 
     def test_weekdays_are_those_of_the_named_time_zone(self) -> None:
-        block = {"input_cost_per_token": "1", "weekday_timezone": "Asia/Shanghai"}
+        block: dict[str, Any] = {"input_cost_per_token": "1", "weekday_timezone": "Asia/Shanghai"}
         block["windows"] = [{"hours_utc": "00:00-00:00", "weekdays": [6]}]
         prices = CHAT | {"off_peak_pricing": block}
         friday_evening = self.MONDAY + timedelta(days=4, hours=16)

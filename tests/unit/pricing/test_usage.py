@@ -35,7 +35,7 @@ def test_a_count_is_a_whole_number_within_bounds(field: str, value: Any) -> None
         ({"cache_read_tokens": 1}, "cache_read_tokens"),
     ],
 )
-def test_a_part_is_not_larger_than_its_whole(parts: dict[str, int], named: str) -> None:
+def test_a_part_is_not_larger_than_its_whole(parts: dict[str, Any], named: str) -> None:
     with pytest.raises(InvalidValueError, match=named):
         BillableUsage(**parts)
 
@@ -61,6 +61,8 @@ def test_counts_by_name_are_the_usages_own() -> None:
     assert usage.tool_calls == {"maps": 1}
 
 
-def test_a_served_tier_is_text() -> None:
-    with pytest.raises(InvalidValueError, match="service_tier"):
-        BillableUsage(service_tier=1)  # type: ignore[arg-type]
+@pytest.mark.parametrize("field", ["service_tier", "inference_geo", "speed"])
+def test_how_it_was_served_is_text(field: str) -> None:
+    served: dict[str, Any] = {field: 1}
+    with pytest.raises(InvalidValueError, match=field):
+        BillableUsage(**served)
