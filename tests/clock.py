@@ -1,5 +1,6 @@
-"""A clock that stands still until a test moves it."""
+"""A clock that stands still until a test moves it, and a wait for what only the real one can bring."""
 
+import asyncio
 import heapq
 import itertools
 from collections.abc import Callable
@@ -56,3 +57,10 @@ class ManualClock:
             self._elapsed_s = max(self._elapsed_s, due)
             timer.fire()
         self._elapsed_s = end
+
+
+async def until(condition: Callable[[], bool], timeout_s: float = 30) -> None:
+    """Return once the condition holds. TimeoutError if it never does."""
+    async with asyncio.timeout(timeout_s):
+        while not condition():  # noqa: ASYNC110 - what is waited for sends no event
+            await asyncio.sleep(0.01)

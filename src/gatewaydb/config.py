@@ -53,6 +53,7 @@ class _Settings(type):
                 raise ConfigurationError(f"unknown setting {name!r}{_hint(name, known)}")
         url = settings.get("url")
         if isinstance(url, str):
+            _refuse_open_password(url)
             place, in_query = _split_query(url, [name for name in known if name not in _PLACE])
             settings = {**in_query, **settings, "url": place}
         return super().__call__(**settings)
@@ -177,12 +178,24 @@ def _check_url(url: str) -> None:
         parts = urlsplit(url)
     except ValueError:
         raise ConfigurationError("url: is none") from None
-    if parts.scheme not in _SCHEMES:
+    if parts.scheme not in _SCHEMES or "://" not in url:
         raise ConfigurationError("url: must begin with sqlite:// or postgresql://")
     if parts.scheme == "sqlite" and parts.netloc:
         raise ConfigurationError(
             "url: a file is sqlite:///relative.db or sqlite:////absolute.db, three slashes or four"
         )
+    try:
+        _ = "," in parts.netloc or parts.port
+    except ValueError:
+        raise ConfigurationError("url: its port must be a number from 0 to 65535") from None
+
+
+def _refuse_open_password(url: str) -> None:
+    # A / ? or # in a password would end it, and the rest would be shown as a host, a path or an unknown setting.
+    place = url.partition("://")[2] or url
+    authority = re.split("[/?#]", place, maxsplit=1)[0]
+    if ":" in authority and "@" not in authority and "@" in place:
+        raise ConfigurationError("url: percent-encode what is special in the user's name and the password")
 
 
 def _hint(name: str, known: Iterable[str]) -> str:
@@ -208,8 +221,8 @@ def _integer(name: str, value: Any) -> int:
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool):
         raise ConfigurationError(f"{name}: must be a whole number, not {value!r}")
-    if value < 0:
-        raise ConfigurationError(f"{name}: must not be negative")
+    if not 0 <= value < 2**31:
+        raise ConfigurationError(f"{name}: must be from 0 to {2**31 - 1}")
     return value
 
 

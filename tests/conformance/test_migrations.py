@@ -80,7 +80,7 @@ def test_twenty_processes_that_start_at_once_migrate_once(empty_url: str) -> Non
     ]
     for process in started:
         assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
+        assert process.stdout.readline() == "ready\n", process.communicate()
     outputs = [process.communicate(timeout=120) for process in _let_go(started)]
     assert [error for _, error in outputs if error] == []
     applied = [printed.split() for printed, _ in outputs if printed.strip()]

@@ -13,7 +13,6 @@ a hit needs no list to relink, no lock and no clock. What a hit saves is paid wh
 
 from collections.abc import Callable, Hashable
 from datetime import timedelta
-from operator import attrgetter
 from typing import Generic, TypeVar
 
 import msgspec
@@ -23,7 +22,10 @@ from gatewaydb.clock import Clock, Timer
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
-_used = attrgetter("used")
+
+def _last_use(item: tuple[K, "Entry[V]"]) -> int:
+    return item[1].used
+
 
 
 class CacheStats(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,13 +41,12 @@ class CacheStats(msgspec.Struct, frozen=True, kw_only=True):
     expirations: int
 
 
-class Entry(Generic[K, V]):
+class Entry(Generic[V]):
     """One cached value; `used` is the tick of its last use, `expires` a moment of the monotonic clock."""
 
-    __slots__ = ("expires", "key", "used", "value")
+    __slots__ = ("expires", "used", "value")
 
-    def __init__(self, key: K, value: V, used: int, expires: float) -> None:
-        self.key = key
+    def __init__(self, value: V, used: int, expires: float) -> None:
         self.value = value
         self.used = used
         self.expires = expires
@@ -78,15 +79,15 @@ class LRUCache(Generic[K, V]):
     )
 
     def __init__(self, capacity: int, ttl: timedelta, clock: Clock) -> None:
-        self.live: dict[K, Entry[K, V]] = {}
+        self.live: dict[K, Entry[V]] = {}
         self.tick = 0
         self.misses = 0
-        self._expired: dict[K, Entry[K, V]] = {}
+        self._expired: dict[K, Entry[V]] = {}
         self._capacity = capacity
         self._ttl_s = ttl.total_seconds()
         self._clock = clock
         self._timer: Timer | None = None
-        self._by_age: list[Entry[K, V]] = []
+        self._by_age: list[K] = []
         self._sorted_at = 0
         self._stored = 0
         self._evictions = 0
@@ -97,12 +98,14 @@ class LRUCache(Generic[K, V]):
 
     def put(self, key: K, value: V) -> None:
         """Stores the value as the most recently used one, for a full TTL; evicts one where there is no room."""
-        self.discard(key)
-        if len(self) >= self._capacity:
+        live, expired = self.live, self._expired
+        live.pop(key, None)
+        expired.pop(key, None)
+        if len(live) + len(expired) >= self._capacity:
             self._evict()
         self.tick += 1
         self._stored += 1
-        self.live[key] = Entry(key, value, self.tick, self._clock.monotonic() + self._ttl_s)
+        live[key] = Entry(value, self.tick, self._clock.monotonic() + self._ttl_s)
         if self._timer is None and self._ttl_s > 0:
             self._timer = self._clock.call_later(self._ttl_s, self._expire)
 
@@ -114,8 +117,8 @@ class LRUCache(Generic[K, V]):
     def discard_where(self, unwanted: Callable[[K, V], bool]) -> None:
         """Forgets every entry for which `unwanted(key, value)` is true."""
         for entries in (self.live, self._expired):
-            for entry in [entry for entry in entries.values() if unwanted(entry.key, entry.value)]:
-                del entries[entry.key]
+            for key in [key for key, entry in entries.items() if unwanted(key, entry.value)]:
+                del entries[key]
 
     def clear(self) -> None:
         """Forgets everything but the counts."""
@@ -158,13 +161,14 @@ class LRUCache(Generic[K, V]):
             return
         while True:
             while self._by_age:
-                entry = self._by_age.pop()
-                if entry.used <= self._sorted_at and self.live.get(entry.key) is entry:
-                    del self.live[entry.key]
+                key = self._by_age.pop()
+                entry = self.live.get(key)
+                if entry is not None and entry.used <= self._sorted_at:
+                    del self.live[key]
                     self._evictions += 1
                     return
             self._sorted_at = self.tick
-            self._by_age = sorted(self.live.values(), key=_used, reverse=True)
+            self._by_age = [key for key, _ in sorted(self.live.items(), key=_last_use, reverse=True)]
 
     def _expire(self) -> None:
         self._timer = None
@@ -179,12 +183,11 @@ class LRUCache(Generic[K, V]):
         if self._ttl_s == 0:
             return
         now = self._clock.monotonic()
-        due: list[Entry[K, V]] = []
-        for entry in self.live.values():
+        due: list[K] = []
+        for key, entry in self.live.items():
             if entry.expires > now:
                 break
-            due.append(entry)
-        for entry in due:
-            del self.live[entry.key]
-            self._expired[entry.key] = entry
+            due.append(key)
+        for key in due:
+            self._expired[key] = self.live.pop(key)
         self._expirations += len(due)

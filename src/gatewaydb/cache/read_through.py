@@ -66,7 +66,8 @@ class ReadThrough(Generic[K, V]):
         return await self._fly(key)
 
     async def _fly(self, key: K) -> V | None:
-        flight = self._flights[key] = _Flight[V]()
+        flight: _Flight[V] = _Flight()
+        self._flights[key] = flight
         try:
             value = await self._load(key)
         except Exception as error:

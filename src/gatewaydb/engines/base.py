@@ -11,6 +11,7 @@ import msgspec
 
 from gatewaydb.clock import Clock
 from gatewaydb.engines.changes import Change, ChangeFeed, publishing
+from gatewaydb.engines.group_commit import GroupCommit, T, Ungrouped, Write, Writer
 from gatewaydb.engines.statements import Dialect, Statement, load_statements
 from gatewaydb.errors import GatewayDBError
 
@@ -72,6 +73,9 @@ class Executor(Protocol):
     def changing(self, noun: str) -> AbstractContextManager[set[str]]:
         """Surrounds a write: takes the keys that it changes, for the caches."""
 
+    def grouped(self, write: Write[T]) -> Writer[T]:
+        """Makes single writes of many tasks one transaction; inside a transaction, writes at once."""
+
 
 class Transaction(ABC):
     """One open transaction, an `Executor` itself. Its changes wait here until it has committed."""
@@ -125,6 +129,9 @@ class Transaction(ABC):
     def changing(self, noun: str) -> AbstractContextManager[set[str]]:
         return publishing(self._changes.extend, noun)
 
+    def grouped(self, write: Write[T]) -> Writer[T]:
+        return Ungrouped(write)
+
     @asynccontextmanager
     async def run(self, feed: ChangeFeed) -> AsyncIterator[Self]:
         """The life of the outermost transaction: begin, the caller's block, commit or rollback, publish."""
@@ -162,11 +169,14 @@ class Engine(ABC):
     dialect: Dialect
     clock: Clock
     feed: ChangeFeed
+    writers: int
+    """How many writes may run beside each other to advantage."""
 
     def __init__(self, clock: Clock, feed: ChangeFeed) -> None:
         self.clock = clock
         self.feed = feed
         self._statements = load_statements(self.dialect)
+        self._groups: list[GroupCommit[Any]] = []
         self._transactions: dict[asyncio.Task[Any] | None, Transaction] = {}
 
     @abstractmethod
@@ -214,6 +224,15 @@ class Engine(ABC):
 
     def changing(self, noun: str) -> AbstractContextManager[set[str]]:
         return publishing(self.feed.publish, noun)
+
+    def grouped(self, write: Write[T]) -> Writer[T]:
+        group: GroupCommit[T] = GroupCommit(write, self._refuse_inside_transaction, self.writers)
+        self._groups.append(group)
+        return group
+
+    async def _flush_groups(self) -> None:
+        for group in self._groups:
+            await group.flush()
 
     def _statement(self, name: str) -> Statement:
         """The statement, if it may run outside of transactions now."""

@@ -15,7 +15,19 @@ from typing import NamedTuple
 from gatewaydb.errors import DatabaseUnavailableError, QueryTimeoutError
 
 UNCERTAIN = (asyncio.CancelledError, DatabaseUnavailableError, QueryTimeoutError)
-"""After these, a write may or may not have happened."""
+"""After these, a write may or may not have happened, unless they are `NotSent`."""
+
+
+class NotSent:
+    """Marks an error that came before anything reached the database: what it had changed is nothing."""
+
+
+class NotConnectedError(NotSent, DatabaseUnavailableError):
+    """There was no connection to be had."""
+
+
+class NoneFreeError(NotSent, QueryTimeoutError):
+    """Others held all connections for too long."""
 
 
 class Change(NamedTuple):
@@ -44,11 +56,16 @@ class ChangeFeed:
 
 @contextmanager
 def publishing(publish: Callable[[Iterable[Change]], None], noun: str) -> Iterator[set[str]]:
-    """Collects keys while a write runs, and publishes them when it is, or may be, done."""
+    """Collects keys while a write runs, and publishes them when it is, or may be, done.
+
+    A write adds all of its keys at once: those of one that may be done and has added none could be any.
+    """
     keys: set[str] = set()
     try:
         yield keys
-    except UNCERTAIN:
-        publish([Change(noun, None)])
+    except UNCERTAIN as error:
+        if isinstance(error, NotSent):
+            raise
+        publish([Change(noun, frozenset(keys) or None)])
         raise
     publish([Change(noun, frozenset(keys))])

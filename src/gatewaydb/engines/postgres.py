@@ -30,6 +30,7 @@ class PostgresEngine(Engine):
     """An `Engine` on a pool of connections. What a caller cancels is cancelled at the server, too."""
 
     dialect = "postgres"
+    writers = 2
 
     def __init__(self, config: DatabaseConfig, clock: Clock, feed: ChangeFeed) -> None:
         super().__init__(clock, feed)
@@ -40,6 +41,7 @@ class PostgresEngine(Engine):
         await self._pool.open()
 
     async def close(self) -> None:
+        await self._flush_groups()
         await self._pool.close()
 
     async def health(self) -> None:
@@ -76,7 +78,7 @@ class PostgresEngine(Engine):
                 yield PostgresTransaction(connection, self.clock, self._timeout_s)
             finally:
                 # A rollback that did not get through leaves a connection that nobody may have.
-                if not connection.is_closed() and connection.is_in_transaction():
+                if not _is_lost(connection) and connection.is_in_transaction():
                     connection.terminate()
 
     @asynccontextmanager
@@ -111,6 +113,8 @@ class PostgresTransaction(Transaction):
     @property
     def _connection(self) -> Any:
         self._require_open()
+        if _is_lost(self._held):
+            raise DatabaseUnavailableError("PostgreSQL: the connection of this transaction was lost")
         return self._held
 
     async def fetch_all(self, statement: str, **values: Any) -> list[Row]:
@@ -158,6 +162,13 @@ class PostgresTransaction(Transaction):
     async def _execute(self, sql: str, arguments: Sequence[Any]) -> int:
         async with self._turn:
             return _affected(await _asked(self._connection.execute(sql, *arguments, timeout=self._timeout_s)))
+
+
+def _is_lost(connection: Any) -> bool:
+    try:
+        return bool(connection.is_closed())
+    except DRIVER_ERRORS:
+        return True  # it went back to the pool by itself, as closed ones do
 
 
 async def _asked(answer: Awaitable[T]) -> T:

@@ -6,6 +6,7 @@ import asyncpg
 
 from gatewaydb.errors import (
     AlreadyExistsError,
+    ConfigurationError,
     DatabaseUnavailableError,
     GatewayDBError,
     InvalidValueError,
@@ -28,22 +29,15 @@ _UNAVAILABLE = (
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.InternalClientError,
 )
-_INVALID = (
-    asyncpg.DataError,
-    asyncpg.exceptions.DataError,
-    asyncpg.CheckViolationError,
-    asyncpg.NotNullViolationError,
-)
+_INVALID = (asyncpg.DataError, asyncpg.exceptions.DataError)
 
 
 def translated(error: BaseException) -> GatewayDBError:
     """The error to raise instead."""
-    if isinstance(error, asyncpg.UniqueViolationError):
-        columns = re.search(r"Key \(([^)]*)\)", error.detail or "")
-        what = columns[1].replace(", ", " and ") if columns else error.constraint_name
-        return AlreadyExistsError(f"{error.table_name}: a row with this {what} exists already")
-    if isinstance(error, asyncpg.ForeignKeyViolationError):
-        return _broken_reference(error)
+    if isinstance(error, asyncpg.IntegrityConstraintViolationError):
+        return _broken_constraint(error)
+    if isinstance(error, asyncpg.ClientConfigurationError):
+        return ConfigurationError(f"PostgreSQL: {_message(error)}")
     if isinstance(error, _TIMEOUT):
         return QueryTimeoutError("PostgreSQL did not answer within query_timeout; the statement was cancelled")
     if isinstance(error, _INVALID):
@@ -53,8 +47,15 @@ def translated(error: BaseException) -> GatewayDBError:
     return GatewayDBError(f"PostgreSQL: {_message(error)}")
 
 
-def _broken_reference(error: asyncpg.ForeignKeyViolationError) -> GatewayDBError:
-    if "still referenced" in (error.detail or ""):
+def _broken_constraint(error: asyncpg.IntegrityConstraintViolationError) -> GatewayDBError:
+    detail = error.detail or ""
+    if isinstance(error, asyncpg.UniqueViolationError):
+        columns = re.search(r"Key \(([^)]*)\)", detail)
+        what = columns[1].replace(", ", " and ") if columns else error.constraint_name
+        return AlreadyExistsError(f"{error.table_name}: a row with this {what} exists already")
+    if not isinstance(error, asyncpg.ForeignKeyViolationError):
+        return InvalidValueError(f"PostgreSQL: {_message(error)}")
+    if "still referenced" in detail:
         return StillReferencedError("other rows refer to this one; delete or change them first")
     return InvalidValueError("refers to a row that does not exist")
 

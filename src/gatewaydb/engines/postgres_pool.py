@@ -11,8 +11,9 @@ import asyncpg
 from gatewaydb.clock import Clock
 from gatewaydb.config import DatabaseConfig
 from gatewaydb.engines.base import PoolStats
+from gatewaydb.engines.changes import NoneFreeError, NotConnectedError
 from gatewaydb.engines.postgres_errors import DRIVER_ERRORS, translated
-from gatewaydb.errors import ConfigurationError, DatabaseUnavailableError, QueryTimeoutError
+from gatewaydb.errors import ConfigurationError, DatabaseUnavailableError
 
 _CLOSE_TIMEOUT_S = 5.0
 # Connections above max_idle_conns are closed this long after they fell idle: a burst that comes back finds them open.
@@ -63,12 +64,9 @@ class PostgresPool:
             await self._pool
             async with self.connection():
                 pass
-        except (ValueError, asyncpg.ClientConfigurationError) as error:
+        except (ValueError, OverflowError) as error:
             await self.close()
             raise ConfigurationError(f"PostgreSQL: {error}") from None
-        except DRIVER_ERRORS as error:
-            await self.close()
-            raise translated(error) from error
         except BaseException:
             await self.close()
             raise
@@ -93,7 +91,7 @@ class PostgresPool:
         """A connection of the caller's own. Raises QueryTimeoutError if none is free within `query_timeout`."""
         pool = self._pool
         if pool is None:
-            raise DatabaseUnavailableError("the database is not open")
+            raise NotConnectedError("the database is not open")
         self._callers += 1
         try:
             connection = await self._acquire(pool)
@@ -112,8 +110,9 @@ class PostgresPool:
             return await pool.acquire(timeout=self._timeout_s if must_wait else None)
         except DRIVER_ERRORS as error:
             if isinstance(error, TimeoutError) and must_wait:
-                raise QueryTimeoutError("no connection became free within query_timeout") from None
-            raise translated(error) from error
+                raise NoneFreeError("no connection became free within query_timeout") from None
+            reason = translated(error)
+            raise NotConnectedError(str(reason)) if isinstance(reason, DatabaseUnavailableError) else reason from error
         finally:
             if must_wait:
                 self._wait_count += 1

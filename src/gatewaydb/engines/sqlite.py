@@ -24,7 +24,7 @@ from gatewaydb.engines.base import (
     Row,
     Transaction,
 )
-from gatewaydb.engines.changes import ChangeFeed
+from gatewaydb.engines.changes import ChangeFeed, NotConnectedError
 from gatewaydb.engines.sqlite_connection import Fetched, bound, connect_reader, connect_writer, run, typed_rows
 from gatewaydb.engines.sqlite_errors import translated
 from gatewaydb.engines.sqlite_transaction import SQLiteTransaction
@@ -40,6 +40,7 @@ class SQLiteEngine(Engine):
     """An `Engine` on `config.sqlite_path`; without a path on a private temporary file, which is gone on close."""
 
     dialect = "sqlite"
+    writers = 1
 
     def __init__(self, config: DatabaseConfig, clock: Clock, feed: ChangeFeed) -> None:
         super().__init__(clock, feed)
@@ -71,6 +72,7 @@ class SQLiteEngine(Engine):
                 await self.close()
 
     async def close(self) -> None:
+        await self._flush_groups()
         if self._reader is not None:
             self._reader.close()
             self._reader = None
@@ -86,7 +88,11 @@ class SQLiteEngine(Engine):
             self._point("SELECT count(*) FROM sqlite_schema")
         except GatewayDBError as error:
             raise DatabaseUnavailableError(str(error)) from error
-        if not Path(self._path).exists():  # noqa: ASYNC240 - as quick as the point read before it
+        self._require_file()
+
+    def _require_file(self) -> None:
+        # SQLite itself goes on writing to a file that was removed.
+        if not Path(self._path).exists():
             raise DatabaseUnavailableError("SQLite: the database file is gone")
 
     def stats(self) -> PoolStats:
@@ -107,11 +113,16 @@ class SQLiteEngine(Engine):
         found = self._statement(statement)
         arguments = bound(found, values)
         if found.is_point:
-            return typed_rows(self._point(found.sql, arguments))
-        return typed_rows(await self._on(self._scanner if found.is_read else self._writer, found.sql, arguments))
+            return typed_rows(found, self._point(found.sql, arguments))
+        worker = self._scanner if found.is_read else self._writer
+        return typed_rows(found, await self._on(worker, found.sql, arguments))
 
     async def fetch_one(self, statement: str, **values: Any) -> Row | None:
-        rows = await self.fetch_all(statement, **values)
+        found = self._statements[statement]
+        if found.is_point:
+            rows = typed_rows(found, self._point(found.sql, bound(found, values)))
+        else:
+            rows = await self.fetch_all(statement, **values)
         return rows[0] if rows else None
 
     async def execute(self, statement: str, **values: Any) -> int:
@@ -147,7 +158,7 @@ class SQLiteEngine(Engine):
 
     def _point(self, sql: str, arguments: list[Any] | tuple[()] = ()) -> Fetched:
         if self._reader is None:
-            raise DatabaseUnavailableError(_NOT_OPEN)
+            raise NotConnectedError(_NOT_OPEN)
         try:
             return run(self._reader, sql, arguments)
         except sqlite3.Error as error:
@@ -156,11 +167,12 @@ class SQLiteEngine(Engine):
     @property
     def _writer(self) -> SQLiteWorker:
         if self._reader is None:
-            raise DatabaseUnavailableError(_NOT_OPEN)
+            raise NotConnectedError(_NOT_OPEN)
+        self._require_file()
         return self._workers[0]
 
     @property
     def _scanner(self) -> SQLiteWorker:
         if self._reader is None:
-            raise DatabaseUnavailableError(_NOT_OPEN)
+            raise NotConnectedError(_NOT_OPEN)
         return self._workers[1]

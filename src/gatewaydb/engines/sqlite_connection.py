@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from functools import lru_cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
+from msgspec.structs import asdict
 
 from gatewaydb.engines.statements import Statement
 
@@ -18,19 +18,30 @@ from gatewaydb.engines.statements import Statement
 _BUSY_TIMEOUT_MS = 50
 
 _ENCODE: dict[type, Callable[[Any], Any]] = {
-    UUID: str,
+    UUID: msgspec.to_builtins,
     datetime: lambda value: value.isoformat(timespec="microseconds"),
     Decimal: lambda value: format(value, "f"),
     list: lambda value: msgspec.json.encode(value).decode(),
 }
 
 
-class Fetched(NamedTuple):
-    """What one statement gave: raw rows, and the number of rows that it changed."""
+class Fetched(msgspec.Struct, frozen=True):
+    """What one statement gave: what the driver says of the columns, raw rows, and the number of rows that it changed."""
 
-    columns: tuple[str, ...]
+    description: Sequence[tuple[Any, ...]]
     rows: list[tuple[Any, ...]]
     changed: int
+
+
+class _RowType(NamedTuple):
+    """A struct with a statement's columns, which msgspec converts a row to in one call, and those that are times."""
+
+    struct: type[msgspec.Struct]
+    times: tuple[str, ...]
+
+
+_ROW_TYPES: dict[str, _RowType] = {}
+"""By the statement's name, learnt from its first result."""
 
 
 def connect_writer(path: str, timeout: timedelta) -> sqlite3.Connection:
@@ -74,7 +85,9 @@ def _switch_to_wal(connection: sqlite3.Connection, deadline: float) -> None:
 
 def bound(statement: Statement, values: Mapping[str, Any]) -> list[Any]:
     """The arguments of a statement of ours, as SQLite stores them."""
-    return [encoded(value) for value in statement.bind(values)]
+    return [
+        value if (encode := _ENCODE.get(type(value))) is None else encode(value) for value in statement.bind(values)
+    ]
 
 
 def encoded(value: Any) -> Any:
@@ -87,48 +100,51 @@ def run(connection: sqlite3.Connection, sql: str, arguments: Sequence[Any] | Map
     """Runs one statement to its end: a cursor left half read would keep its read transaction open."""
     cursor = connection.execute(sql, arguments)
     rows = cursor.fetchall()
-    columns = tuple(column[0] for column in cursor.description) if rows else ()
-    return Fetched(columns, rows, max(cursor.rowcount, 0))
+    return Fetched(cursor.description or (), rows, max(cursor.rowcount, 0))
 
 
 def raw_rows(fetched: Fetched) -> list[dict[str, Any]]:
     """The rows of a caller's own SQL, as SQLite has them."""
-    return [dict(zip(fetched.columns, row, strict=True)) for row in fetched.rows]
+    names = [column[0] for column in fetched.description]
+    return [dict(zip(names, row, strict=True)) for row in fetched.rows]
 
 
-def typed_rows(fetched: Fetched) -> list[dict[str, Any]]:
+def typed_rows(statement: Statement, fetched: Fetched) -> list[dict[str, Any]]:
     """The rows of a statement of ours, with the types that PostgreSQL gives, told by the names of the columns."""
-    decoders = _decoders(fetched.columns)
-    rows = raw_rows(fetched)
+    if not fetched.rows:
+        return []
+    struct, times = _ROW_TYPES.get(statement.name) or _learn_row_type(statement, fetched)
+    rows = [asdict(msgspec.convert(row, struct, strict=False)) for row in fetched.rows]
     for row in rows:
-        for column, decode in decoders:
-            value = row[column]
-            if value is not None:
-                row[column] = decode(value)
+        for column in times:
+            if (text := row[column]) is not None:
+                instant = datetime.fromisoformat(text)
+                row[column] = instant if instant.tzinfo is UTC else _in_utc(instant)
     return rows
 
 
-@lru_cache(maxsize=512)
-def _decoders(columns: tuple[str, ...]) -> tuple[tuple[str, Callable[[Any], Any]], ...]:
-    return tuple((column, decode) for column in columns for pattern, decode in _DECODE if pattern.fullmatch(column))
+def _learn_row_type(statement: Statement, fetched: Fetched) -> _RowType:
+    columns = [column[0] for column in fetched.description]
+    fields = [(column, _type_of(column)) for column in columns]
+    struct = msgspec.defstruct(statement.name, fields, array_like=True, forbid_unknown_fields=True, gc=False)
+    return _ROW_TYPES.setdefault(statement.name, _RowType(struct, tuple(filter(_TIME.fullmatch, columns))))
 
 
-def _identifier(text: str) -> UUID:
-    return msgspec.convert(text, UUID)
+def _type_of(column: str) -> Any:
+    return next((kind for pattern, kind in _TYPES if pattern.fullmatch(column)), Any)
 
 
-def _instant(text: str) -> datetime:
-    instant = datetime.fromisoformat(text)
+def _in_utc(instant: datetime) -> datetime:
     # Whoever writes SQL by hand may leave the offset out; what is stored is UTC.
     return instant.astimezone(UTC) if instant.tzinfo is not None else instant.replace(tzinfo=UTC)
 
 
-_DECODE: tuple[tuple[re.Pattern[str], Callable[[Any], Any]], ...] = (
-    (re.compile(r"id|(api_key|model|provider)_id"), _identifier),
-    (re.compile(r"\w+_at|request_timestamp|valid_(from|until)"), _instant),
-    (re.compile(r"\w+_usd|price"), Decimal),
-    (re.compile(r"enabled|supports_\w+|has_credentials"), bool),
+_TYPES = (
+    (re.compile(r"id|(api_key|model|provider)_id"), UUID | None),
+    (re.compile(r"\w+_usd|price"), Decimal | None),
+    (re.compile(r"enabled|supports_\w+|has_credentials"), bool | None),
 )
+_TIME = re.compile(r"\w+_at|request_timestamp|valid_(from|until)")
 
 
 def run_script(connection: sqlite3.Connection, script: str) -> None:

@@ -2,6 +2,7 @@
 
 import sqlite3
 
+from gatewaydb.engines.changes import NotSent
 from gatewaydb.errors import (
     AlreadyExistsError,
     DatabaseUnavailableError,
@@ -26,7 +27,7 @@ _UNAVAILABLE = {
 _PRIMARY_CODE = 0xFF  # an extended result code has its primary code in the lowest byte
 
 
-class LockedError(QueryTimeoutError):
+class LockedError(NotSent, QueryTimeoutError):
     """Another process writes; the statement did nothing, and may be tried again."""
 
 

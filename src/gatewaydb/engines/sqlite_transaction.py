@@ -30,7 +30,7 @@ class SQLiteTransaction(Transaction):
 
     async def fetch_all(self, statement: str, **values: Any) -> list[Row]:
         found = self._statements[statement]
-        return typed_rows(await self._sql(found.sql, bound(found, values)))
+        return typed_rows(found, await self._sql(found.sql, bound(found, values)))
 
     async def fetch_one(self, statement: str, **values: Any) -> Row | None:
         rows = await self.fetch_all(statement, **values)

@@ -10,8 +10,9 @@ from datetime import timedelta
 from typing import TypeVar
 
 from gatewaydb.clock import Clock
+from gatewaydb.engines.changes import NoneFreeError, NotConnectedError
 from gatewaydb.engines.sqlite_errors import LockedError, translated
-from gatewaydb.errors import DatabaseUnavailableError, InvalidValueError, QueryTimeoutError
+from gatewaydb.errors import InvalidValueError
 
 T = TypeVar("T")
 
@@ -76,7 +77,7 @@ class SQLiteWorker:
             async with asyncio.timeout(self._timeout_s):
                 await self._lock.acquire()
         except TimeoutError:
-            raise QueryTimeoutError("another transaction of this process held the database for too long") from None
+            raise NoneFreeError("another transaction of this process held the database for too long") from None
         finally:
             self.wait_s += self._clock.monotonic() - start
 
@@ -97,7 +98,7 @@ class SQLiteWorker:
     async def _run(self, work: Callable[[sqlite3.Connection], T], sql: str, timeout_s: float | None) -> T:
         connection = self._connection
         if connection is None:
-            raise DatabaseUnavailableError("the database was closed")
+            raise NotConnectedError("the database was closed")
         loop = asyncio.get_running_loop()
         future = loop.run_in_executor(self._thread, work, connection)
         timer = None if timeout_s is None else loop.call_later(timeout_s, _interrupt, connection, future)

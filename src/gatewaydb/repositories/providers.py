@@ -72,7 +72,8 @@ class ProviderRepository(Repository):
         async with self._db.transaction() as tx:
             if token is not None:
                 _found(await tx.fetch_one("provider_set_credentials", id=new.id, credentials=token, now=now))
-            row = await tx.fetch_one("provider_update", id=new.id, now=now, **_columns(new))
+            _found(await tx.fetch_one("provider_update", id=new.id, now=now, **_columns(new)))
+            row = await tx.fetch_one("provider_find_by_id", id=new.id)
         return provider_from(_found(row))
 
     async def set_credentials(self, provider_id: UUID, credentials: Mapping[str, Any] | None) -> None:

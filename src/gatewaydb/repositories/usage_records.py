@@ -7,7 +7,7 @@ from uuid import UUID
 
 from msgspec.structs import asdict
 
-from gatewaydb.engines import Row
+from gatewaydb.engines import Executor, Row
 from gatewaydb.entities import KeyModelTotals, TokenTotals, UsageRecord, UsageTotals, checks
 from gatewaydb.errors import InvalidValueError, UsageRecordNotFoundError
 from gatewaydb.repositories.base import FIRST_ID, Repository, last_of_page, page
@@ -19,13 +19,19 @@ _PICODOLLAR_EXPONENT = 12
 class UsageRepository(Repository):
     """`db.usage`. Ranges are from `start` to before `end`, timezone-aware."""
 
-    async def create(self, record: UsageRecord) -> UsageRecord:
-        """Records one request; gives it as stored. The same id, or the same request id of the same key, counts once.
+    def __init__(self, db: Executor) -> None:
+        super().__init__(db)
+        self._recorder = db.grouped(self._insert)
 
-        Raises InvalidValueError.
+    async def create(self, record: UsageRecord) -> UsageRecord:
+        """Records one request; returns when it is committed, with the record as stored.
+
+        The same id, or the same request id of the same key, counts once. What many tasks record at a time shares a
+        transaction; what is wrong with one record is the error of that one alone. A caller that is cancelled may record
+        the same record again. Raises InvalidValueError.
         """
         checked = record.checked()
-        await self._db.execute("usage_record_insert", batch=_batch([checked]))
+        await self._recorder.add(checked)
         return checked
 
     async def create_many(self, records: Sequence[UsageRecord]) -> int:
@@ -33,9 +39,7 @@ class UsageRepository(Repository):
 
         Raises InvalidValueError if one of them is invalid, and then records none.
         """
-        ordered = sorted((record.checked() for record in records), key=_unique_key)
-        # A second statement would wait for records that others insert while it holds summaries that they wait for.
-        return await self._db.execute("usage_record_insert", batch=_batch(ordered))
+        return await self._insert([record.checked() for record in records])
 
     async def get_by_id(self, record_id: UUID) -> UsageRecord:
         """The record with this id. Raises UsageRecordNotFoundError."""
@@ -111,6 +115,10 @@ class UsageRepository(Repository):
         """Requests, tokens and cost of every key with every model, dearest first. It reads the whole range."""
         rows = await self._db.fetch_all("usage_record_totals_by_key_and_model", **_range(start, end))
         return [KeyModelTotals(**row) for row in rows]
+
+    async def _insert(self, records: Sequence[UsageRecord]) -> int:
+        # A second statement would wait for records that others insert while it holds summaries that they wait for.
+        return await self._db.execute("usage_record_insert", batch=_batch(sorted(records, key=_unique_key)))
 
     async def _page(
         self, start: datetime, end: datetime, limit: int, offset: int, after: UsageRecord | UUID | None

@@ -39,10 +39,10 @@ INSERT INTO providers (id, name, api_base, enabled, metadata, credentials, creat
 VALUES (:id, :name, :api_base, :enabled, :metadata, :credentials, :now, :now);
 
 -- name: provider_update
--- Everything but the credentials.
+-- Everything but the credentials. The row is read afterwards: SQLite 3.40 returns `credentials IS NOT NULL` as 1 always.
 UPDATE providers SET name = :name, api_base = :api_base, enabled = :enabled, metadata = :metadata, updated_at = :now
 WHERE id = :id
-RETURNING {provider_columns};
+RETURNING id;
 
 -- name: provider_set_credentials
 -- New encrypted credentials, or none.

@@ -1,0 +1,108 @@
+"""Many small writes as few transactions.
+
+There is no timer: a group is what arrived while the groups before it were being written. So a write that comes alone
+goes at once, and the busier it gets, the larger the groups become.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from itertools import islice
+from typing import Any, Generic, Protocol, TypeVar
+
+from gatewaydb.engines.changes import UNCERTAIN
+
+T = TypeVar("T")
+T_contra = TypeVar("T_contra", contravariant=True)
+_Waiting = tuple[T, "asyncio.Future[None]"]
+
+
+Write = Callable[[list[T]], Awaitable[Any]]
+"""Writes all of the items or none, in one transaction, and may be called again with the same ones."""
+
+GROUP_MAX = 500
+
+
+class Writer(Protocol[T_contra]):
+    """Where single items go."""
+
+    async def add(self, item: T_contra) -> None:
+        """Returns when the item is written."""
+
+
+class GroupCommit(Generic[T]):
+    """At most `groups_at_once` groups are being written at a time. `check()` is asked first, in the caller's task."""
+
+    def __init__(self, write: Write[T], check: Callable[[], None], groups_at_once: int) -> None:
+        self._write = write
+        self._check = check
+        self._groups_at_once = groups_at_once
+        self._waiting: deque[_Waiting[T]] = deque()
+        self._writers: set[asyncio.Task[None]] = set()
+
+    async def add(self, item: T) -> None:
+        """Returns when the item is committed; raises what `write` raised for it, and only for it.
+
+        A caller that is cancelled meanwhile does not know whether it was written.
+        """
+        self._check()
+        written = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, written))
+        if len(self._writers) < self._groups_at_once:
+            writer = asyncio.create_task(self._write_groups())
+            self._writers.add(writer)
+            writer.add_done_callback(self._writers.discard)  # one that never ran cannot leave by itself
+        await written
+
+    async def flush(self) -> None:
+        """Returns when nothing is waiting or being written."""
+        while self._writers:
+            await asyncio.wait(self._writers)
+
+    async def _write_groups(self) -> None:
+        while self._waiting:
+            group = list(islice(self._waiting, GROUP_MAX))
+            for _ in group:
+                self._waiting.popleft()
+            await self._write_group(group)
+        # Now and not in a callback: those who were just told that they are written may add more before that runs.
+        self._writers.discard(asyncio.current_task())
+
+    async def _write_group(self, group: list[_Waiting[T]]) -> None:
+        try:
+            await self._write([item for item, _ in group])
+        except Exception as error:  # noqa: BLE001 - it is handed to whom it concerns
+            if len(group) == 1 or isinstance(error, UNCERTAIN):
+                _settle(group, error)
+                return
+            # One of them is to blame: halves of halves find it, and the others go through.
+            middle = len(group) // 2
+            await self._write_group(group[:middle])
+            await self._write_group(group[middle:])
+        except asyncio.CancelledError:
+            for _, written in group:
+                written.cancel()
+            raise
+        else:
+            _settle(group, None)
+
+
+class Ungrouped(Generic[T]):
+    """The same face inside a transaction, which is one group already."""
+
+    def __init__(self, write: Write[T]) -> None:
+        self._write = write
+
+    async def add(self, item: T) -> None:
+        """Returns when the item is written; it is committed with its transaction."""
+        await self._write([item])
+
+
+def _settle(group: list[_Waiting[T]], error: Exception | None) -> None:
+    for _, written in group:
+        if written.done():  # its caller was cancelled
+            continue
+        if error is None:
+            written.set_result(None)
+        else:
+            written.set_exception(error)
