@@ -161,7 +161,7 @@ async def test_custom_models_and_unnamed_ones_stay_as_they_are(db: Database, rea
 
 async def test_what_the_catalog_skipped_is_in_the_report(db: Database, read: Any) -> None:
     await run(db, await read({"gpt-4": PRICES}))
-    catalog = await read({"gpt-4": {"input_cost_per_token": -1}, "o1": PRICES})
+    catalog = await read({"gpt-4": {"max_tokens": "many"}, "o1": PRICES})
     report = await run(db, catalog)
     assert (report.added, report.skipped) == (["o1"], list(catalog.skipped))
     assert isinstance(report.skipped[0], Skipped)

@@ -11,7 +11,7 @@ from gatewaydb.pricing.components import (
 )
 from gatewaydb.pricing.cost import Cost, CostLine
 from gatewaydb.pricing.entries import components_of, entry_of, parse_entry
-from gatewaydb.pricing.literals import NumberText, decode_entries
+from gatewaydb.pricing.literals import NumberText, PriceValueError, decode_entries
 from gatewaydb.pricing.sheet import PriceSheet
 from gatewaydb.pricing.usage import BillableUsage
 
@@ -24,6 +24,7 @@ __all__ = [
     "NumberText",
     "PriceComponent",
     "PriceSheet",
+    "PriceValueError",
     "Window",
     "anthropic_message_of",
     "billable_usage",

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from gatewaydb.errors import InvalidValueError
 from gatewaydb.pricing.components import Condition, PriceComponent, Window
 from gatewaydb.pricing.litellm import Base, field_of, parse_field
-from gatewaydb.pricing.literals import EXACT, NumberText, price_of
+from gatewaydb.pricing.literals import EXACT, NumberText, PriceValueError, price_of
 from gatewaydb.pricing.windows import check_hours, check_timezone
 
 _WEB_SEARCH = Base("none", "any", "tool:web_search", "call")
@@ -46,31 +46,38 @@ def components_of(entry: Mapping[str, Any], *, numbers_as_text: bool = False) ->
     """The components of one entry, whose numbers are `NumberText`, `Decimal` or `int` (see `decode_entries`).
 
     With `numbers_as_text`, plain text that is a number counts as one. InvalidValueError, naming every
-    field concerned, if anything that looks like a price cannot be read.
+    field concerned, if anything that looks like a price cannot be read; a PriceValueError, if a number is no price.
     """
-    components, problems = parse_entry(entry, numbers_as_text=numbers_as_text)
-    if problems:
-        raise InvalidValueError("; ".join(problems))
-    return components
+    reader = _read(entry, numbers_as_text)
+    if reader.problems:
+        kind = PriceValueError if reader.has_wrong_price else InvalidValueError
+        raise kind("; ".join(reader.problems))
+    return tuple(reader.components)
 
 
 def parse_entry(
     entry: Mapping[str, Any], *, numbers_as_text: bool = False
 ) -> tuple[tuple[PriceComponent, ...], tuple[str, ...]]:
     """The components of what could be read, and a reason for each field that looks like a price and could not."""
+    reader = _read(entry, numbers_as_text)
+    return tuple(reader.components), tuple(reader.problems)
+
+
+def _read(entry: Mapping[str, Any], numbers_as_text: bool) -> "_Reader":
     reader = _Reader(entry, numbers_as_text)
     for field, value in entry.items():
         if value is not None and field not in _NOT_PRICES:
             reader.read(field, value)
     if entry.get("litellm_provider") == "fireworks_ai":
         reader.components += _fireworks_cache_reads(reader.components)
-    return tuple(reader.components), tuple(reader.problems)
+    return reader
 
 
 class _Reader:
     def __init__(self, entry: Mapping[str, Any], numbers_as_text: bool) -> None:
         self.components: list[PriceComponent] = []
         self.problems: list[str] = []
+        self.has_wrong_price = False
         self._inclusive = entry.get("litellm_provider") == "xai"
         self._numbers_as_text = numbers_as_text
 
@@ -84,6 +91,7 @@ class _Reader:
                 self._flat(field, value)
         except InvalidValueError as error:
             self.problems.append(str(error))
+            self.has_wrong_price |= isinstance(error, PriceValueError)
         except (TypeError, ValueError, ArithmeticError, AttributeError, LookupError) as error:
             self.problems.append(f"{field}: not in a form that is known ({error})")
 
@@ -97,7 +105,7 @@ class _Reader:
 
     def _add(self, base: Base, condition: Condition, field: str, value: Any) -> None:
         if isinstance(value, str) and not isinstance(value, NumberText) and not self._numbers_as_text:
-            raise InvalidValueError(f"{field}: a price must be a number, not the text {value!r}")
+            raise PriceValueError(f"{field}: a price must be a number, not the text {value!r}")
         price, literal = price_of(value, field)
         self.components.append(
             PriceComponent(

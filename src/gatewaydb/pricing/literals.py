@@ -24,6 +24,10 @@ _FLOAT_DIGITS = 15  # what a 64-bit float can promise; digits after these are no
 _ARTEFACT_DIGITS = 12  # a price that needs no more than these was meant to be this short
 
 
+class PriceValueError(InvalidValueError):
+    """A number that is no price: negative, not finite, out of bounds, or no number at all."""
+
+
 class NumberText(str):
     """A JSON number, kept as its literal text (`5e-07`, `0`); a JSON string stays a plain `str`."""
 
@@ -61,7 +65,7 @@ def price_of(value: object, field: str) -> tuple[Decimal, str]:
     """
     if isinstance(value, bool) or not isinstance(value, (str, Decimal, int)):
         kind = type(value).__name__
-        raise InvalidValueError(f"{field}: a price must be a Decimal, an int or a number in text, not {kind} {value!r}")
+        raise PriceValueError(f"{field}: a price must be a Decimal, an int or a number in text, not {kind} {value!r}")
     text = str(value)
     return _decimal_of(text, isinstance(value, NumberText), field), text
 
@@ -71,7 +75,7 @@ def _decimal_of(text: str, printed_by_float: bool, field: str) -> Decimal:
     try:
         price = Decimal(text)
     except InvalidOperation:
-        raise InvalidValueError(f"{field}: {text!r} is not a number") from None
+        raise PriceValueError(f"{field}: {text!r} is not a number") from None
     check_price(price, field)
     return _without_float_artefact(price) if printed_by_float else price
 
@@ -79,9 +83,9 @@ def _decimal_of(text: str, printed_by_float: bool, field: str) -> Decimal:
 def check_price(price: Decimal, field: str) -> None:
     """InvalidValueError, naming `field`, unless the price is finite, not negative and within the limits."""
     if not price.is_finite() or price.is_signed() or price >= PRICE_MAX:
-        raise InvalidValueError(f"{field}: a price must be at least 0 and below {PRICE_MAX:.0f}, not {price}")
+        raise PriceValueError(f"{field}: a price must be at least 0 and below {PRICE_MAX:.0f}, not {price}")
     if decimals_of(price) > PRICE_MAX_DECIMALS:
-        raise InvalidValueError(f"{field}: a price has at most {PRICE_MAX_DECIMALS} decimals")
+        raise PriceValueError(f"{field}: a price has at most {PRICE_MAX_DECIMALS} decimals")
 
 
 def decimals_of(number: Decimal) -> int:

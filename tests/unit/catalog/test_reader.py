@@ -27,6 +27,21 @@ async def test_models_come_by_name_and_one_bad_entry_stops_none(tmp_path: Path) 
     assert "max_tokens" in catalog.skipped[0].reason
 
 
+@pytest.mark.parametrize("price", [-1, "cheap", "0.001", True, [1], 1e12], ids=repr)
+async def test_a_number_that_is_no_price_refuses_the_file_unless_told_to_skip(tmp_path: Path, price: object) -> None:
+    path = price_file(tmp_path, {"good": {"mode": "chat"}, "bad": {"input_cost_per_token": price}})
+    with pytest.raises(InvalidValueError, match=r"prices\.json: the entry 'bad' is refused.*input_cost_per_token"):
+        await read_catalog(path)
+    catalog = await read_catalog(path, skip_invalid=True)
+    assert [model.name for model in catalog.models] == ["good"]
+    assert [skipped.name for skipped in catalog.skipped] == ["bad"]
+
+
+async def test_a_price_of_a_new_kind_skips_its_entry_only(tmp_path: Path) -> None:
+    path = price_file(tmp_path, {"good": {"mode": "chat"}, "new": {"hologram_cost_per_cubit": 0.1}})
+    assert [skipped.name for skipped in (await read_catalog(path)).skipped] == ["new"]
+
+
 async def test_what_describes_the_file_is_no_model(tmp_path: Path) -> None:
     notes = {"sample_spec": {"max_tokens": "the limit"}, "fallback_generalizations": {"rules": []}}
     catalog = await read_catalog(str(price_file(tmp_path, notes)))
