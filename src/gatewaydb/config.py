@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 import durationpy
@@ -88,6 +88,31 @@ class DatabaseConfig(metaclass=_Settings):
     model_cache_ttl: timedelta = timedelta(minutes=15)
     # Fernet keys for provider credentials, comma-separated: the first encrypts, all of them decrypt.
     encryption_keys: str | None = None
+
+    if TYPE_CHECKING:
+        # What it takes is wider than what it holds.
+        def __init__(  # noqa: PLR0913
+            self,
+            *,
+            url: str | None = None,
+            host: str | None = None,
+            port: int | str | None = None,
+            database: str | None = None,
+            user: str | None = None,
+            password: str | None = None,
+            ssl_mode: str | None = None,
+            max_open_conns: int | str = ...,
+            max_idle_conns: int | str = ...,
+            conn_max_lifetime: timedelta | str = ...,
+            conn_max_idle_time: timedelta | str = ...,
+            query_timeout: timedelta | str = ...,
+            prepared_statements: bool | str = ...,
+            api_key_cache_size: int | str = ...,
+            api_key_cache_ttl: timedelta | str = ...,
+            model_cache_size: int | str = ...,
+            model_cache_ttl: timedelta | str = ...,
+            encryption_keys: str | None = None,
+        ) -> None: ...
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

@@ -99,3 +99,11 @@ async def test_prices_of_no_model_are_an_error(db: Database) -> None:
         await db.models.set_prices(new_id(), OLD)
     with pytest.raises(ModelNotFoundError):
         await db.models.reset_prices(new_id())
+
+
+async def test_a_price_set_by_hand_is_read_as_its_provider_means_it(db: Database) -> None:
+    prices = {"input_cost_per_token": "1", "input_cost_per_token_above_128k_tokens": "2"}
+    model = await db.models.create(Model(name="grok", litellm_provider="xai", origin="catalog"))
+    by_hand = await db.models.set_prices(model.id, prices)
+    assert by_hand.cost_of(BillableUsage(input_tokens=127_999)).total == 127_999
+    assert by_hand.cost_of(BillableUsage(input_tokens=128_000)).total == 256_000

@@ -99,7 +99,7 @@ def test_a_sqlite_url_names_a_file(url: str, path: str | None) -> None:
 
 @pytest.mark.parametrize("setting", ["host", "database", "user", "password"])
 def test_a_place_on_a_server_means_postgresql(setting: str) -> None:
-    assert not DatabaseConfig(**{setting: "x"}).is_sqlite  # type: ignore[arg-type]
+    assert not DatabaseConfig(**{setting: "x"}).is_sqlite
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_a_place_on_a_server_means_postgresql(setting: str) -> None:
     ],
 )
 def test_durations_are_go_s_texts(text: str, duration: timedelta) -> None:
-    assert DatabaseConfig(conn_max_lifetime=text).conn_max_lifetime == duration  # type: ignore[arg-type]
+    assert DatabaseConfig(conn_max_lifetime=text).conn_max_lifetime == duration
 
 
 BAD: list[tuple[str, Any]] = [

@@ -169,8 +169,10 @@ class APIKeyRepository(Repository):
 
     async def _load(self, key_hash: str) -> APIKey | None:
         row = await self._db.fetch_one("api_key_find_by_hash", key_hash=key_hash)
-        # The cache's key and the value's are one string.
-        return None if row is None else api_key_from(row | {"key_hash": key_hash})
+        if row is None:
+            return None
+        row["key_hash"] = key_hash  # one string, as the cache's key and in its value
+        return api_key_from(row)
 
     async def _write(self, statement: str, api_key_id: UUID, **values: object) -> None:
         with self._db.changing(NOUN) as changed:

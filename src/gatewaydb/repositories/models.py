@@ -12,7 +12,7 @@ from gatewaydb.engines import Executor, Row, Transaction
 from gatewaydb.entities import Model, checks
 from gatewaydb.entities.models import CAPABILITIES, LIMITS
 from gatewaydb.errors import GatewayDBError, ModelNotFoundError
-from gatewaydb.pricing import PriceComponent, PriceSheet
+from gatewaydb.pricing import PriceComponent, components_of
 from gatewaydb.repositories.base import DONE, Done, Repository, last_of_page, page
 from gatewaydb.repositories.model_search import rank
 from gatewaydb.repositories.price_components import change_prices, insert_prices
@@ -151,13 +151,20 @@ class ModelRepository(Repository):
         They hold over the catalog's for the same thing and survive imports, until `reset_prices`. `prices` is what
         `Model(prices=...)` takes. Raises ModelNotFoundError, InvalidValueError.
         """
-        given = [replace(price, origin="operator") for price in PriceSheet.of(prices)]
-        subjects = {price.subject for price in given}
-        return await self._change_prices(model_id, lambda price: price.subject not in subjects, given)
+
+        def with_given(model: Model) -> Iterable[PriceComponent]:
+            given = [replace(price, origin="operator") for price in _prices_for(model, prices)]
+            subjects = {price.subject for price in given}
+            kept = (p for p in model.price_sheet if p.origin == "catalog" or p.subject not in subjects)
+            return *kept, *given
+
+        return await self._change_prices(model_id, with_given)
 
     async def reset_prices(self, model_id: UUID) -> Model:
         """Ends what `set_prices` began: the catalog's prices hold again, from now on. Raises ModelNotFoundError."""
-        return await self._change_prices(model_id, lambda _: False, [])
+        return await self._change_prices(
+            model_id, lambda model: (price for price in model.price_sheet if price.origin == "catalog")
+        )
 
     async def delete(self, model_id: UUID) -> None:
         """Deletes the model with its prices and aliases; its usage stays recorded. Raises ModelNotFoundError."""
@@ -179,15 +186,14 @@ class ModelRepository(Repository):
             self._reads.forget_where(lambda name, model: not keys.isdisjoint((name, model.name, str(model.id))))
 
     async def _change_prices(
-        self, model_id: UUID, stays: Callable[[PriceComponent], bool], added: Iterable[PriceComponent]
+        self, model_id: UUID, changed_prices: Callable[[Model], Iterable[PriceComponent]]
     ) -> Model:
         key, now = checks.identifier("id", model_id), self._db.clock.now()
         with self._db.changing(NOUN) as changed:
             async with self._db.transaction() as tx:
                 name = _found(await tx.fetch_one("model_touch", id=key, now=now))["name"]
                 model = model_from(_found(await tx.fetch_one("model_find_by_id", id=key)))
-                kept = [price for price in model.price_sheet if price.origin == "catalog" or stays(price)]
-                await change_prices(tx, [replace(model, prices=[*kept, *added])], now)
+                await change_prices(tx, [replace(model, prices=changed_prices(model))], now)
                 row = await tx.fetch_one("model_find_by_id", id=key)
             changed |= {name, str(key)}
         return model_from(_found(row))
@@ -223,6 +229,14 @@ class ModelRepository(Repository):
     async def _cursor(self, after: Model | UUID | None) -> str:
         last = await last_of_page(after, Model, self.get_by_id)
         return "" if last is None else last.name
+
+
+def _prices_for(model: Model, prices: Mapping[str, Any] | Iterable[PriceComponent]) -> Iterable[PriceComponent]:
+    if not isinstance(prices, Mapping):
+        return prices
+    # The provider says how a field is read (xAI's thresholds begin at their number); what it adds was not set by hand.
+    entry = {**prices, "litellm_provider": model.litellm_provider}
+    return [price for price in components_of(entry, numbers_as_text=True) if price.source_field]
 
 
 def _with_first_prices(model: Model) -> Model:

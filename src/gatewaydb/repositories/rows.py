@@ -40,7 +40,6 @@ class _PriceRow(msgspec.Struct, array_like=True):
 
 _names = lru_cache(maxsize=4096)(msgspec.json.Decoder(tuple[str, ...]).decode)
 _limit = lru_cache(maxsize=1024)(int)
-# Both engines give money with twelve decimals, so that equal amounts are also written alike.
 _budget = lru_cache(maxsize=1024)(Decimal)
 _pairs = msgspec.json.Decoder(list[tuple[str, str]])
 _triples = msgspec.json.Decoder(list[tuple[str, str, str]])
@@ -55,7 +54,7 @@ def api_key_from(row: Row) -> APIKey:
     if (limit := row["rate_limit_per_minute"]) is not None:
         row["rate_limit_per_minute"] = _limit(limit)
     if (budget := row["monthly_budget_usd"]) is not None:
-        row["monthly_budget_usd"] = _budget(budget)
+        row["monthly_budget_usd"] = _budget(str(budget))
     if row["updated_at"] == row["created_at"]:
         row["updated_at"] = row["created_at"]
     return APIKey(**row)
