@@ -135,7 +135,9 @@ class PostgresServer(RunningPostgres):
     def resume(self) -> None:
         """SIGCONT to every process."""
         for process in [*self._children(), self._postmaster]:
-            process.resume()
+            # A backend whose client has just left ends by itself.
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.resume()
 
     def socket_url(self, database: str = "postgres") -> str:
         """The same database through the unix socket."""

@@ -8,9 +8,10 @@ import dataclasses
 import difflib
 import os
 import re
+import typing
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 import durationpy
@@ -89,7 +90,7 @@ class DatabaseConfig(metaclass=_Settings):
     # Fernet keys for provider credentials, comma-separated: the first encrypts, all of them decrypt.
     encryption_keys: str | None = None
 
-    if TYPE_CHECKING:
+    if typing.TYPE_CHECKING:
         # What it takes is wider than what it holds.
         def __init__(  # noqa: PLR0913
             self,

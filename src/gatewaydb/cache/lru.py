@@ -13,6 +13,7 @@ a hit needs no list to relink, no lock and no clock. What a hit saves is paid wh
 
 from collections.abc import Callable, Hashable
 from datetime import timedelta
+from operator import attrgetter
 from typing import Generic, TypeVar
 
 import msgspec
@@ -22,10 +23,7 @@ from gatewaydb.clock import Clock, Timer
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
-
-def _last_use(item: tuple[K, "Entry[V]"]) -> int:
-    return item[1].used
-
+_used = attrgetter("used")
 
 
 class CacheStats(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,12 +39,13 @@ class CacheStats(msgspec.Struct, frozen=True, kw_only=True):
     expirations: int
 
 
-class Entry(Generic[V]):
+class Entry(Generic[K, V]):
     """One cached value; `used` is the tick of its last use, `expires` a moment of the monotonic clock."""
 
-    __slots__ = ("expires", "used", "value")
+    __slots__ = ("expires", "key", "used", "value")
 
-    def __init__(self, value: V, used: int, expires: float) -> None:
+    def __init__(self, key: K, value: V, used: int, expires: float) -> None:
+        self.key = key
         self.value = value
         self.used = used
         self.expires = expires
@@ -79,15 +78,15 @@ class LRUCache(Generic[K, V]):
     )
 
     def __init__(self, capacity: int, ttl: timedelta, clock: Clock) -> None:
-        self.live: dict[K, Entry[V]] = {}
+        self.live: dict[K, Entry[K, V]] = {}
         self.tick = 0
         self.misses = 0
-        self._expired: dict[K, Entry[V]] = {}
+        self._expired: dict[K, Entry[K, V]] = {}
         self._capacity = capacity
         self._ttl_s = ttl.total_seconds()
         self._clock = clock
         self._timer: Timer | None = None
-        self._by_age: list[K] = []
+        self._by_age: list[Entry[K, V]] = []
         self._sorted_at = 0
         self._stored = 0
         self._evictions = 0
@@ -105,7 +104,7 @@ class LRUCache(Generic[K, V]):
             self._evict()
         self.tick += 1
         self._stored += 1
-        live[key] = Entry(value, self.tick, self._clock.monotonic() + self._ttl_s)
+        live[key] = Entry(key, value, self.tick, self._clock.monotonic() + self._ttl_s)
         if self._timer is None and self._ttl_s > 0:
             self._timer = self._clock.call_later(self._ttl_s, self._expire)
 
@@ -161,14 +160,13 @@ class LRUCache(Generic[K, V]):
             return
         while True:
             while self._by_age:
-                key = self._by_age.pop()
-                entry = self.live.get(key)
-                if entry is not None and entry.used <= self._sorted_at:
-                    del self.live[key]
+                entry = self._by_age.pop()
+                if entry.used <= self._sorted_at and self.live.get(entry.key) is entry:
+                    del self.live[entry.key]
                     self._evictions += 1
                     return
             self._sorted_at = self.tick
-            self._by_age = [key for key, _ in sorted(self.live.items(), key=_last_use, reverse=True)]
+            self._by_age = sorted(self.live.values(), key=_used, reverse=True)
 
     def _expire(self) -> None:
         self._timer = None

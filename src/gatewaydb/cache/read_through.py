@@ -56,12 +56,13 @@ class ReadThrough(Generic[K, V]):
         """The value, loaded by this call or by the one that is loading it already; None where there is none."""
         self.cache.misses += 1
         while (flight := self._flights.get(key)) is not None:
+            cancellations = _cancellations()
             try:
                 return await flight.wait()
             except asyncio.CancelledError:
-                # Either this caller was cancelled, or the pilot was and somebody else has to fly.
-                task = asyncio.current_task()
-                if task is None or task.cancelling() or self._flights.get(key) is flight:
+                # Either this caller was cancelled, or the pilot was and somebody else has to fly. A caller that cleans
+                # up after a cancellation was cancelled before, which does not count.
+                if _cancellations() > cancellations or self._flights.get(key) is flight:
                     raise
         return await self._fly(key)
 
@@ -103,6 +104,11 @@ class ReadThrough(Generic[K, V]):
         """Drops everything."""
         self._flights.clear()
         self.cache.clear()
+
+
+def _cancellations() -> int:
+    task = asyncio.current_task()
+    return 0 if task is None else task.cancelling()
 
 
 class Uncached(ReadThrough[K, V]):

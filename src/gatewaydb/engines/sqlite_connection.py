@@ -2,6 +2,7 @@
 
 import re
 import sqlite3
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -26,7 +27,7 @@ _ENCODE: dict[type, Callable[[Any], Any]] = {
 
 
 class Fetched(msgspec.Struct, frozen=True):
-    """What one statement gave: what the driver says of the columns, raw rows, and the number of rows that it changed."""
+    """What one statement gave: the driver's word on the columns, raw rows, and the number of rows that it changed."""
 
     description: Sequence[tuple[Any, ...]]
     rows: list[tuple[Any, ...]]
@@ -124,7 +125,7 @@ def typed_rows(statement: Statement, fetched: Fetched) -> list[dict[str, Any]]:
 
 
 def _learn_row_type(statement: Statement, fetched: Fetched) -> _RowType:
-    columns = [column[0] for column in fetched.description]
+    columns = [sys.intern(column[0]) for column in fetched.description]
     fields = [(column, _type_of(column)) for column in columns]
     struct = msgspec.defstruct(statement.name, fields, array_like=True, forbid_unknown_fields=True, gc=False)
     return _ROW_TYPES.setdefault(statement.name, _RowType(struct, tuple(filter(_TIME.fullmatch, columns))))
