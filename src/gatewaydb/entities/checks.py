@@ -48,8 +48,10 @@ def optional_text(field: str, value: Any, max_chars: int = NAME_MAX_CHARS) -> st
 
 def identifier(field: str, value: Any) -> UUID:
     """A UUID; its text is taken, too."""
-    if isinstance(value, UUID):
+    if type(value) is UUID:
         return value
+    if isinstance(value, UUID):  # a driver's own kind, which another driver may not know
+        return UUID(int=value.int)
     try:
         return UUID(value)
     except (TypeError, ValueError, AttributeError):

@@ -10,7 +10,6 @@ from gatewaydb.entities import checks
 E = TypeVar("E")
 
 FIRST_ID = UUID(int=0)
-LAST_ID = UUID(int=2**128 - 1)
 
 
 class Done:
