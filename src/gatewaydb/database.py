@@ -6,6 +6,8 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
 
+import msgspec
+
 from gatewaydb.cache import CacheStats, LRUCache
 from gatewaydb.clock import SYSTEM_CLOCK, Clock, Timer
 from gatewaydb.config import CLEANUP_INTERVAL, DatabaseConfig
@@ -32,6 +34,13 @@ class DatabaseStats(PoolStats, frozen=True, kw_only=True):
 
     api_key_cache: CacheStats
     model_cache: CacheStats
+
+
+class DatabaseContents(msgspec.Struct, frozen=True, kw_only=True):
+    """What a database holds: its bytes on disk (on SQLite without the log), and the rows of each table."""
+
+    size_bytes: int
+    rows: dict[str, int]
 
 
 class DatabaseTransaction(Repositories):
@@ -135,6 +144,14 @@ class Database(Repositories):
             **{name: getattr(pool, name) for name in pool.__struct_fields__},
             api_key_cache=self._caches.api_keys.stats(),
             model_cache=self._caches.models.stats(),
+        )
+
+    async def contents(self) -> DatabaseContents:
+        """The size of the database and the rows of its tables, counted now: a report, which takes its time."""
+        size = await self._engine.fetch_one("contents_size")
+        rows = await self._engine.fetch_all("contents_rows")
+        return DatabaseContents(
+            size_bytes=size["total"] if size else 0, rows={row["name"]: row["total"] for row in rows}
         )
 
     def cleanup_expired_cache_entries(self) -> tuple[int, int]:

@@ -238,3 +238,18 @@ async def test_an_invalidation_is_done_when_it_returns_and_may_be_awaited(db: Da
     await db.api_keys.invalidate_cache(api_key.key_hash)
     db.api_keys.invalidate_cache(api_key.key_hash)
     assert db.stats().api_key_cache.size == 0
+
+
+async def test_a_key_is_found_by_the_beginning_of_its_hash(db: Database) -> None:
+    for key_hash in ("abc1", "abc2", "abd1"):
+        await db.api_keys.create(APIKey(name=key_hash, key_hash=key_hash))
+    assert [key.name for key in await db.api_keys.get_by_hash_prefix("abc")] == ["abc1", "abc2"]
+    assert [key.name for key in await db.api_keys.get_by_hash_prefix("abc", limit=1)] == ["abc1"]
+    assert list(await db.api_keys.get_by_hash_prefix("b")) == []
+
+
+async def test_contents_count_what_is_there(db: Database, api_key: APIKey) -> None:
+    contents = await db.contents()
+    assert contents.rows["api_keys"] == 1
+    assert contents.rows["usage_records"] == 0
+    assert contents.size_bytes > 0

@@ -31,6 +31,7 @@ KEYS = IDS[:3]
 REPORTS = {
     "model_search_names": "ranking needs every name on SQLite; PostgreSQL walks its trigram index in order",
     "usage_record_totals_by_key_and_model": "the spend of all keys over a range",
+    "contents_rows": "it counts",
     "model_list_names_of_catalog": "an import looks for the names that its file no longer has",
     "provider_lock_credentials": "rotation goes over all credentials",
 }
@@ -56,6 +57,8 @@ VALUES: dict[str, Any] = {
     "year": 2026,
     "month": 1,
     **dict.fromkeys(("metadata", "condition"), "{}"),
+    "first": "n0007",
+    "beyond": "n0008",
     **dict.fromkeys(("allowed_models", "batch"), "[]"),
     **dict.fromkeys(("mode", "deprecation_date", "source", "api_base"), None),
     "rate_limit_per_minute": 60,

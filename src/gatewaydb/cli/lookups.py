@@ -11,8 +11,6 @@ from gatewaydb.errors import APIKeyNotFoundError, ModelNotFoundError
 from gatewaydb.repositories.model_search import rank
 
 _HASH_MIN_CHARS = 6
-# Ids by the beginning of the hash: a range, which the index on key_hash serves on both engines.
-_BY_HASH = "SELECT id FROM api_keys WHERE key_hash >= $1 AND key_hash < $2 ORDER BY id LIMIT 10"
 
 
 async def find_api_key(db: Database, text: str) -> APIKey:
@@ -104,10 +102,7 @@ async def _keys_by_hash(db: Database, text: str) -> list[APIKey]:
     prefix = text.lower()
     if len(prefix) < _HASH_MIN_CHARS or not re.fullmatch("[0-9a-f]+", prefix):
         return []
-    # `g` comes after every digit of a hash.
-    async with db.transaction() as tx:
-        rows = await tx.fetch(_BY_HASH, prefix, prefix + "g")
-    return [await db.api_keys.get_by_id(UUID(str(row["id"]))) for row in rows]
+    return list(await db.api_keys.get_by_hash_prefix(prefix))
 
 
 def _hint(text: str, known: Iterable[str]) -> str:

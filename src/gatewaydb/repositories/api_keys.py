@@ -9,6 +9,7 @@ from uuid import UUID
 from msgspec.structs import replace
 
 from gatewaydb.cache import LRUCache, ReadThrough, Uncached
+from gatewaydb.config import HASH_MAX_CHARS
 from gatewaydb.credentials import hash_secret, new_secret
 from gatewaydb.engines import Executor, Row
 from gatewaydb.entities import APIKey, checks
@@ -19,6 +20,7 @@ from gatewaydb.repositories.base import DONE, FIRST_ID, Done, Repository, page
 from gatewaydb.repositories.rows import api_key_from, json_text
 
 NOUN = "api_keys"
+_LAST_CHAR = "\U0010ffff"
 # OpenSSL looks the algorithm up for each new hash; a copy saves that, a tenth of the whole hit.
 _SHA256 = sha256()
 
@@ -73,6 +75,12 @@ class APIKeyRepository(Repository):
         """The keys of this name, oldest first: names need not be unique. At most 1000."""
         rows = await self._db.fetch_all("api_key_find_by_name", name=checks.text("name", name), limit=1000)
         return [api_key_from(row) for row in rows]
+
+    async def get_by_hash_prefix(self, prefix: str, limit: int = 10) -> Sequence[APIKey]:
+        """The keys whose hashes begin with this text, from the database."""
+        first = checks.text("prefix", prefix, HASH_MAX_CHARS)
+        bounds = {"first": first, "beyond": first + _LAST_CHAR, "limit": checks.page(limit, 0)[0]}
+        return [api_key_from(row) for row in await self._db.fetch_all("api_key_find_by_hash_range", **bounds)]
 
     async def list(self, limit: int = 50, offset: int = 0, after: APIKey | UUID | None = None) -> Sequence[APIKey]:
         """One page in the order of their making; `after` is the last key of the page before, or its id."""

@@ -22,6 +22,11 @@ SELECT {api_key_columns} FROM api_keys AS k WHERE k.id = :id;
 -- The keys of this name, oldest first: names need not be unique.
 SELECT {api_key_columns} FROM api_keys AS k WHERE k.name = :name ORDER BY k.id LIMIT :limit;
 
+-- name: api_key_find_by_hash_range
+-- The keys whose hashes lie from `first` to before `beyond`, by hash: those of one beginning.
+SELECT {api_key_columns} FROM api_keys AS k
+WHERE k.key_hash >= :first AND k.key_hash < :beyond ORDER BY k.key_hash LIMIT :limit;
+
 -- name: api_key_list
 -- One page of keys in the order of their making. `after` is the id of the last row of the page before.
 SELECT {api_key_columns} FROM api_keys AS k WHERE k.id > :after ORDER BY k.id LIMIT :limit OFFSET :offset;

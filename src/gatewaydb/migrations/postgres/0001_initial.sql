@@ -99,7 +99,7 @@ CREATE TABLE model_alias_tags (
 CREATE TABLE api_keys (
     id uuid NOT NULL PRIMARY KEY,
     name text COLLATE "C" NOT NULL,
-    key_hash text NOT NULL UNIQUE,
+    key_hash text COLLATE "C" NOT NULL UNIQUE,
     allowed_models json NOT NULL DEFAULT '[]',
     rate_limit_per_minute bigint,
     monthly_budget_usd numeric(27, 12),

@@ -1,0 +1,306 @@
+"""The caches against the database, through the real repositories, under the interleavings that Hypothesis thinks of.
+
+Every statement waits a random number of turns before and after it, so a read can be anywhere while a write commits.
+SQLite's threads are replaced by the loop's own, so that a seed is one interleaving; whatever SQLite has run, the
+committed state is looked at, which gives the history that reads are compared with.
+"""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack
+from pathlib import Path
+from random import Random
+from typing import Any, NamedTuple
+from unittest.mock import patch
+from uuid import UUID
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from gatewaydb import (
+    AlreadyExistsError,
+    APIKey,
+    Database,
+    DatabaseConfig,
+    InvalidValueError,
+    Model,
+    ModelAlias,
+    NotFoundError,
+)
+from gatewaydb.engines import Row, sqlite_worker
+from gatewaydb.engines.sqlite import SQLiteEngine
+from gatewaydb.engines.sqlite_connection import typed_rows
+from gatewaydb.engines.sqlite_transaction import SQLiteTransaction
+from gatewaydb.repositories import Repositories
+from gatewaydb.repositories.rows import api_key_from, model_from
+from tests.clock import ManualClock
+
+HASHES = ("hash 1", "hash 2", "hash 3")
+NAMES = ("gpt", "opus", "fast", "cheap")
+KEY_IDS, MODEL_IDS, ALIAS_IDS = ([UUID(int=first + n) for n in range(2)] for first in (10, 20, 30))
+REFUSED = (NotFoundError, AlreadyExistsError, InvalidValueError)
+
+Subject = str
+State = dict[Subject, APIKey | Model | None]
+READERS = 4
+
+
+class Step(NamedTuple):
+    """A call of a repository."""
+
+    act: Callable[..., Awaitable[Any]]
+    arguments: tuple[Any, ...]
+
+    async def run(self, db: Repositories) -> None:
+        await self.act(db, *self.arguments)
+
+
+class Turn(NamedTuple):
+    """What one task does next: steps in a transaction of their own or one alone, cancelled after a while if at all."""
+
+    steps: Sequence[Step]
+    is_transaction: bool = False
+    is_rolled_back: bool = False
+    cancelled_after: int | None = None
+
+
+async def create_key(db: Repositories, key_id: UUID, key_hash: str) -> None:
+    await db.api_keys.create(APIKey(id=key_id, name="new", key_hash=key_hash))
+
+
+async def update_key(db: Repositories, key_id: UUID, key_hash: str, limit: int) -> None:
+    key = await db.api_keys.get_by_id(key_id)
+    await db.api_keys.update(replace(key, key_hash=key_hash, rate_limit_per_minute=limit))
+
+
+async def set_key_metadata(db: Repositories, key_id: UUID, number: int) -> None:
+    await db.api_keys.set_metadata(key_id, "test", "number", str(number))
+
+
+async def create_model(db: Repositories, model_id: UUID, name: str, number: int) -> None:
+    await db.models.create(Model(id=model_id, name=name, prices={"input_cost_per_token": number}, origin="catalog"))
+
+
+async def update_model(db: Repositories, model_id: UUID, name: str, number: int) -> None:
+    model = await db.models.get_by_id(model_id)
+    await db.models.update(replace(model, name=name, max_tokens=number))
+
+
+async def set_prices(db: Repositories, model_id: UUID, number: int) -> None:
+    await db.models.set_prices(model_id, {"output_cost_per_token": number})
+
+
+async def create_alias(db: Repositories, alias_id: UUID, name: str, model_id: UUID) -> None:
+    await db.model_aliases.create(ModelAlias(id=alias_id, alias=name, model_id=model_id))
+
+
+async def update_alias(db: Repositories, alias_id: UUID, name: str, model_id: UUID, enabled: bool) -> None:
+    await db.model_aliases.update(ModelAlias(id=alias_id, alias=name, model_id=model_id, enabled=enabled))
+
+
+async def invalidate(db: Repositories, key_hash: str, name: str) -> None:
+    db.api_keys.invalidate_cache(key_hash)
+    db.models.invalidate_cache(name)
+
+
+key_ids, model_ids, alias_ids = map(st.sampled_from, (KEY_IDS, MODEL_IDS, ALIAS_IDS))
+hashes, names, numbers = st.sampled_from(HASHES), st.sampled_from(NAMES), st.integers(1, 9)
+
+
+def step(act: Callable[..., Awaitable[Any]], *arguments: st.SearchStrategy[Any]) -> st.SearchStrategy[Step]:
+    return st.builds(Step, st.just(act), st.tuples(*arguments))
+
+
+steps = st.one_of(
+    step(create_key, key_ids, hashes),
+    step(update_key, key_ids, hashes, numbers),
+    step(lambda db, key_id, enabled: db.api_keys.set_enabled(key_id, enabled), key_ids, st.booleans()),
+    step(lambda db, key_id: db.api_keys.delete(key_id), key_ids),
+    step(set_key_metadata, key_ids, numbers),
+    step(create_model, model_ids, names, numbers),
+    step(update_model, model_ids, names, numbers),
+    step(set_prices, model_ids, numbers),
+    step(lambda db, model_id: db.models.reset_prices(model_id), model_ids),
+    step(lambda db, name: db.models.mark_vanished([name]), names),
+    step(lambda db, model_id: db.models.delete(model_id), model_ids),
+    step(create_alias, alias_ids, names, model_ids),
+    step(update_alias, alias_ids, names, model_ids, st.booleans()),
+    step(lambda db, alias_id: db.model_aliases.delete(alias_id), alias_ids),
+    step(invalidate, hashes, names),
+)
+alone = steps.map(lambda only: Turn([only]))
+together = st.builds(Turn, st.lists(steps, min_size=1, max_size=3), st.just(True), st.booleans())
+cut_off = st.builds(lambda turn, after: turn._replace(cancelled_after=after), alone | together, st.integers(1, 30))
+writers = st.lists(st.lists(alone | together | cut_off, min_size=1, max_size=5), min_size=1, max_size=4)
+FIRST = [
+    *(Step(create_key, pair) for pair in zip(KEY_IDS, HASHES, strict=False)),
+    *(Step(create_model, (*pair, 1)) for pair in zip(MODEL_IDS, NAMES, strict=False)),
+    Step(create_alias, (ALIAS_IDS[0], "fast", MODEL_IDS[0])),
+]
+
+
+class World:
+    """One database in one process, and the history of what was committed to it."""
+
+    def __init__(self, db: Database, clock: ManualClock, random: Random) -> None:
+        self.db = db
+        self.clock = clock
+        self.random = random
+        self.history: list[State] = []
+        self.current = 0
+        self.committed: dict[asyncio.Task[Any] | None, int] = {}
+
+    def look(self) -> None:
+        """Adds what is committed now, if it is news, and notes whose statement did it."""
+        if (state := self.stored()) not in self.history[-1:]:
+            self.history.append(state)
+            self.committed[asyncio.current_task()] = len(self.history) - 1
+
+    def stored(self) -> State:
+        """Every subject as the database has it."""
+        state: State = {}
+        for key_hash in HASHES:
+            row = self._row("api_key_find_by_hash", key_hash)
+            state[key_hash] = None if row is None else api_key_from(row)
+        for name in NAMES:
+            row = self._row("model_find_by_name", name)
+            state[name] = None if row is None else model_from(row)
+        return state
+
+    def _row(self, statement_name: str, value: str) -> Row | None:
+        engine = self.db._engine
+        assert isinstance(engine, SQLiteEngine)
+        statement = engine._statements[statement_name]
+        rows = typed_rows(statement, engine._point(statement.sql, [value] * len(statement.parameters)))
+        return rows[0] if rows else None
+
+    def cached(self) -> State:
+        """What the caches would give at once."""
+        caches = (self.db._caches.api_keys, self.db._caches.models)
+        return {subject: entry.value for cache in caches for subject, entry in cache.live.items()}
+
+    async def read(self, subject: Subject) -> None:
+        """Fails where the answer is older than the last write that had ended when the read began."""
+        floor = self.current
+        try:
+            is_key = subject in HASHES
+            answer = await (self.db.api_keys.get_by_hash if is_key else self.db.models.get_by_name)(subject)
+        except NotFoundError:
+            answer = None
+        assert answer in [state[subject] for state in self.history[floor:]], f"{subject}: {answer}"
+
+    async def write(self, turn: Turn) -> None:
+        """However a write ends, what it has committed is current from then on."""
+        self.clock.advance(1)
+        try:
+            if turn.is_transaction:
+                async with self.db.transaction() as tx:
+                    await self._run(turn, tx)
+            else:
+                await self._run(turn, self.db)
+        except (*REFUSED, RolledBackError):
+            pass
+        finally:
+            self.current = max(self.current, self.committed.pop(asyncio.current_task(), 0))
+
+    async def _run(self, turn: Turn, db: Repositories) -> None:
+        for each in turn.steps:
+            await each.run(db)
+        if turn.is_rolled_back:
+            raise RolledBackError
+
+    async def write_all(self, turns: Sequence[Turn]) -> None:
+        for turn in turns:
+            if turn.cancelled_after is None:
+                await self.write(turn)
+            else:
+                writing = asyncio.create_task(self.write(turn))
+                for _ in range(turn.cancelled_after):
+                    await asyncio.sleep(0)
+                writing.cancel()
+                await asyncio.wait([writing])
+                assert writing.cancelled() or writing.result() is None
+
+    async def read_until(self, writing: "asyncio.Future[Any]") -> None:
+        while not writing.done():
+            await self.read(self.random.choice(HASHES + NAMES))
+            await self.pause()
+
+    async def pause(self) -> None:
+        for _ in range(self.random.randrange(4)):
+            await asyncio.sleep(0)
+
+
+class RolledBackError(Exception):
+    """What a caller raises in a transaction."""
+
+
+class InlineThread:
+    """Stands in for a worker's thread: runs what it is given at once."""
+
+    after: Callable[[], None] = staticmethod(lambda: None)
+
+    def __init__(self, *_: object, **__: object) -> None:
+        pass
+
+    def submit(self, work: Callable[..., Any], *arguments: Any) -> "Future[Any]":
+        future: Future[Any] = Future()
+        try:
+            future.set_result(work(*arguments))
+        except Exception as error:  # noqa: BLE001 - as a thread does
+            future.set_exception(error)
+        type(self).after()
+        return future
+
+    def shutdown(self, wait: bool) -> None:
+        pass
+
+
+def slowed(original: Callable[..., Awaitable[Any]], pause: Callable[[], Awaitable[None]]) -> Any:
+    async def run(*args: Any, **values: Any) -> Any:
+        await pause()
+        result = await original(*args, **values)
+        await pause()
+        return result
+
+    return run
+
+
+SLOWED = [
+    *((SQLiteEngine, name) for name in ("fetch_one", "fetch_all", "execute")),
+    *((SQLiteTransaction, name) for name in ("fetch_all", "execute", "execute_many", "control")),
+]
+
+
+async def play(path: Path, capacity: int, writers: Sequence[Sequence[Turn]], random: Random) -> None:
+    clock = ManualClock()
+    config = DatabaseConfig(url=f"sqlite:///{path}", api_key_cache_size=capacity, model_cache_size=capacity)
+    with patch.object(sqlite_worker, "ThreadPoolExecutor", InlineThread):
+        async with Database(config, clock=clock) as db:
+            world = World(db, clock, random)
+            await world.write(Turn(FIRST, is_transaction=True))
+            world.look()
+            with ExitStack() as stack:
+                stack.enter_context(patch.object(InlineThread, "after", world.look))
+                for owner, name in SLOWED:
+                    stack.enter_context(patch.object(owner, name, slowed(getattr(owner, name), world.pause)))
+                writing = asyncio.gather(*(world.write_all(turns) for turns in writers))
+                await asyncio.gather(writing, *(world.read_until(writing) for _ in range(READERS)))
+            state = world.stored()
+            assert world.cached().items() <= state.items()
+            for subject in state:
+                await world.read(subject)
+
+
+@settings(max_examples=100, derandomize=True, database=None, deadline=None)
+@given(capacity=st.sampled_from([1, 2, 100]), writers=writers, seed=st.integers(0, 2**32))
+def test_no_read_is_older_than_a_write_that_has_returned(
+    sqlite_template: Path, capacity: int, writers: Sequence[Sequence[Turn]], seed: int
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(shutil.copy(sqlite_template, folder))
+        asyncio.run(play(path, capacity, writers, Random(seed)))
