@@ -1,4 +1,4 @@
-"""The benchmarks run. What they measure is claimed by themselves alone, on a quiet machine: no figure is tested here."""
+"""The benchmarks run. What they measure they claim themselves, on a quiet machine: no figure is tested here."""
 
 import json
 import subprocess
