@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
+from msgspec import convert
 from msgspec.structs import asdict
 
 from gatewaydb.engines.statements import Statement
@@ -87,7 +88,8 @@ def _switch_to_wal(connection: sqlite3.Connection, deadline: float) -> None:
 def bound(statement: Statement, values: Mapping[str, Any]) -> list[Any]:
     """The arguments of a statement of ours, as SQLite stores them."""
     return [
-        value if (encode := _ENCODE.get(type(value))) is None else encode(value) for value in statement.bind(values)
+        value if (encode := _ENCODE.get(type(value := values[name]))) is None else encode(value)
+        for name in statement.parameters
     ]
 
 
@@ -112,10 +114,10 @@ def raw_rows(fetched: Fetched) -> list[dict[str, Any]]:
 
 def typed_rows(statement: Statement, fetched: Fetched) -> list[dict[str, Any]]:
     """The rows of a statement of ours, with the types that PostgreSQL gives, told by the names of the columns."""
-    if not fetched.rows:
+    if not (raw := fetched.rows):
         return []
     struct, times = _ROW_TYPES.get(statement.name) or _learn_row_type(statement, fetched)
-    rows = [asdict(msgspec.convert(row, struct, strict=False)) for row in fetched.rows]
+    rows = [asdict(convert(row, struct, strict=False)) for row in raw]
     for row in rows:
         for column in times:
             if (text := row[column]) is not None:

@@ -17,7 +17,7 @@ from gatewaydb.entities.api_keys import checked_pair
 from gatewaydb.entities.frozen import EMPTY
 from gatewaydb.errors import APIKeyDisabledError, APIKeyExpiredError, APIKeyNotFoundError, InvalidValueError
 from gatewaydb.repositories.base import DONE, FIRST_ID, Done, Repository, page
-from gatewaydb.repositories.rows import api_key_from, json_text
+from gatewaydb.repositories.rows import api_key_from, api_key_to_keep, json_text
 
 NOUN = "api_keys"
 _LAST_CHAR = "\U0010ffff"
@@ -177,10 +177,7 @@ class APIKeyRepository(Repository):
 
     async def _load(self, key_hash: str) -> APIKey | None:
         row = await self._db.fetch_one("api_key_find_by_hash", key_hash=key_hash)
-        if row is None:
-            return None
-        row["key_hash"] = key_hash  # one string, as the cache's key and in its value
-        return api_key_from(row)
+        return None if row is None else api_key_to_keep(row, key_hash)
 
     async def _write(self, statement: str, api_key_id: UUID, **values: object) -> None:
         with self._db.changing(NOUN) as changed:

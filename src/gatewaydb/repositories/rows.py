@@ -1,7 +1,6 @@
 """Rows into entities. Both engines give the same Python types; what is JSON in a row is decoded here.
 
-What many rows have in common (allowed models, tags, limits) becomes one shared immutable value: a cached API key takes
-a third less memory.
+What many rows have in common (allowed models, tags) becomes one shared immutable value.
 """
 
 from datetime import UTC, datetime
@@ -51,13 +50,19 @@ def api_key_from(row: Row) -> APIKey:
     """An API key with its metadata."""
     row["allowed_models"] = _names(row["allowed_models"])
     row["metadata"] = _nested(row["metadata"] or "[]")
+    return APIKey(**row)
+
+
+def api_key_to_keep(row: Row, key_hash: str) -> APIKey:
+    """As api_key_from, for a cache that has this very text as its key: a third smaller, for two microseconds more."""
+    row["key_hash"] = key_hash
     if (limit := row["rate_limit_per_minute"]) is not None:
         row["rate_limit_per_minute"] = _limit(limit)
     if (budget := row["monthly_budget_usd"]) is not None:
         row["monthly_budget_usd"] = _budget(str(budget))
     if row["updated_at"] == row["created_at"]:
         row["updated_at"] = row["created_at"]
-    return APIKey(**row)
+    return api_key_from(row)
 
 
 def model_from(row: Row) -> Model:
