@@ -63,10 +63,10 @@ class Step(NamedTuple):
 
 
 class Turn(NamedTuple):
-    """What one task does next: steps in a transaction of their own or one alone, cancelled after a while if at all."""
+    """What one task does next: steps one by one or in a transaction, cancelled after some turns of the loop if at all."""
 
     steps: Sequence[Step]
-    is_transaction: bool = False
+    is_transaction: bool
     is_rolled_back: bool = False
     cancelled_after: int | None = None
 
@@ -133,10 +133,14 @@ steps = st.one_of(
     step(lambda db, alias_id: db.model_aliases.delete(alias_id), alias_ids),
     step(invalidate, hashes, names),
 )
-alone = steps.map(lambda only: Turn([only]))
-together = st.builds(Turn, st.lists(steps, min_size=1, max_size=3), st.just(True), st.booleans())
-cut_off = st.builds(lambda turn, after: turn._replace(cancelled_after=after), alone | together, st.integers(1, 30))
-writers = st.lists(st.lists(alone | together | cut_off, min_size=4, max_size=8), min_size=2, max_size=4)
+turns = st.builds(
+    Turn,
+    st.lists(steps, min_size=1, max_size=2),
+    is_transaction=st.booleans(),
+    is_rolled_back=st.sampled_from([False, False, True]),
+    cancelled_after=st.sampled_from([None, None, None, 2, 7, 15, 30]),
+)
+writers = st.lists(st.lists(turns, min_size=3, max_size=6), min_size=2, max_size=4)
 FIRST = [
     *(Step(save_key, (*pair, 1)) for pair in zip(KEY_IDS, HASHES, strict=False)),
     *(Step(save_model, (*pair, 1)) for pair in zip(MODEL_IDS, NAMES, strict=False)),
@@ -197,25 +201,29 @@ class World:
         assert answer in [state[subject] for state in self.history[floor:]], f"{subject}: {answer}"
 
     async def write(self, turn: Turn) -> None:
+        if turn.is_transaction:
+            await self._to_its_end(self._in_transaction(turn))
+        else:
+            for each in turn.steps:
+                await self._to_its_end(each.run(self.db))
+
+    async def _in_transaction(self, turn: Turn) -> None:
+        async with self.db.transaction() as tx:
+            for each in turn.steps:
+                await each.run(tx)
+            if turn.is_rolled_back:
+                raise RolledBackError
+
+    async def _to_its_end(self, writing: Awaitable[None]) -> None:
         """However a write ends, what it has committed is current from then on."""
         self.clock.advance(1)
         try:
-            if turn.is_transaction:
-                async with self.db.transaction() as tx:
-                    await self._run(turn, tx)
-            else:
-                await self._run(turn, self.db)
+            await writing
         except (*REFUSED, RolledBackError):
             pass
         finally:
             for subject, number in self.committed.pop(asyncio.current_task(), {}).items():
                 self.floor[subject] = max(self.floor[subject], number)
-
-    async def _run(self, turn: Turn, db: Repositories) -> None:
-        for each in turn.steps:
-            await each.run(db)
-        if turn.is_rolled_back:
-            raise RolledBackError
 
     async def write_all(self, turns: Sequence[Turn]) -> None:
         for turn in turns:
