@@ -59,12 +59,12 @@ class SQLiteEngine(Engine):
         timeout = self._config.query_timeout
         self._workers = (
             SQLiteWorker("writer", lambda: connect_writer(self._path, timeout), timeout, self.clock),
-            SQLiteWorker("scanner", lambda: connect_reader(self._path), timeout, self.clock),
+            SQLiteWorker("scanner", lambda: connect_reader(self._path, timeout), timeout, self.clock),
         )
         try:
             for worker in self._workers:
                 await worker.open()
-            self._reader = connect_reader(self._path)
+            self._reader = connect_reader(self._path, timeout)
         except sqlite3.Error as error:
             raise translated(error) from None
         finally:

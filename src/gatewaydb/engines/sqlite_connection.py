@@ -18,6 +18,8 @@ from gatewaydb.engines.statements import Statement
 
 # How long SQLite itself waits for another process's lock, on our thread; we go on asking until query_timeout.
 _BUSY_TIMEOUT_MS = 50
+_LOOK_AGAIN_S = 0.01
+_LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_BUSY_RECOVERY, sqlite3.SQLITE_BUSY_SNAPSHOT)
 
 _ENCODE: dict[type, Callable[[Any], Any]] = {
     UUID: msgspec.to_builtins,
@@ -48,41 +50,31 @@ _ROW_TYPES: dict[str, _RowType] = {}
 
 def connect_writer(path: str, timeout: timedelta) -> sqlite3.Connection:
     """A connection in WAL mode that waits for the disk at each commit: what is committed survives a power cut."""
-    connection = _connect(path)
-    try:
-        if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
-            _switch_to_wal(connection, time.monotonic() + timeout.total_seconds())
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA foreign_keys = ON")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+    return _connected(path, timeout, "journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON")
 
 
-def connect_reader(path: str) -> sqlite3.Connection:
+def connect_reader(path: str, timeout: timedelta) -> sqlite3.Connection:
     """A connection that refuses to write."""
-    connection = _connect(path)
-    connection.execute("PRAGMA query_only = ON")
-    return connection
+    return _connected(path, timeout, "query_only = ON")
 
 
-def _connect(path: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, cached_statements=256)
-    connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
-    return connection
-
-
-def _switch_to_wal(connection: sqlite3.Connection, deadline: float) -> None:
-    # SQLite does not wait for the lock that this needs when several processes open a new file at once.
+def _connected(path: str, timeout: timedelta, *pragmas: str) -> sqlite3.Connection:
+    # Where several processes open a new file at once, each may find it locked for a moment, and SQLite's own waiting
+    # does not cover the change to WAL.
+    deadline = time.monotonic() + timeout.total_seconds()
     while True:
+        connection = sqlite3.connect(path, isolation_level=None, cached_statements=256)
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            return
-        except sqlite3.OperationalError:
-            if time.monotonic() >= deadline:
+            for pragma in (f"busy_timeout = {_BUSY_TIMEOUT_MS}", *pragmas):
+                connection.execute(f"PRAGMA {pragma}")
+            connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
+        except BaseException as error:
+            connection.close()
+            if getattr(error, "sqlite_errorcode", None) not in _LOCKED or time.monotonic() >= deadline:
                 raise
-            time.sleep(0.01)
+            time.sleep(_LOOK_AGAIN_S)
+        else:
+            return connection
 
 
 def bound(statement: Statement, values: Mapping[str, Any]) -> list[Any]:
