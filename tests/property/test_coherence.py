@@ -48,8 +48,9 @@ REFUSED = (NotFoundError, AlreadyExistsError, InvalidValueError)
 Subject = str
 State = dict[Subject, APIKey | Model | None]
 READERS = 4
-NO_WAITING = "PRAGMA synchronous = OFF"
 TURNS = (0, 0, 0, 1, 2, 20)
+"""How long a statement waits: mostly shortly, at times so long that a whole write goes by."""
+NO_WAITING = "PRAGMA synchronous = OFF"
 
 
 class Step(NamedTuple):
@@ -304,7 +305,7 @@ async def play(path: Path, capacity: int, writers: Sequence[Sequence[Turn]], ran
                 await world.read(subject)
 
 
-@settings(max_examples=100, derandomize=True, database=None, deadline=None)
+@settings(max_examples=120, derandomize=True, database=None, deadline=None)
 @given(capacity=st.sampled_from([1, 2, 100]), writers=writers, seed=st.integers(0, 2**32))
 def test_no_read_is_older_than_a_write_that_has_returned(
     sqlite_template: Path, capacity: int, writers: Sequence[Sequence[Turn]], seed: int

@@ -90,10 +90,12 @@ class ReadThroughMachine(RuleBasedStateMachine):
         entry = self.reads.cache.live.get(key)
         return await self.reads.fetch(key) if entry is None else entry.value
 
-    @rule(key=keys, is_cleaning_up=st.booleans())
-    def start(self, key: str, is_cleaning_up: bool) -> None:
-        """One of them may have been cancelled before, and read on its way out."""
-        self.tasks[self.loop.create_task(self.ask(key, is_cleaning_up))] = None
+    @rule(key=keys, number=st.integers(1, 3), is_cleaning_up=st.booleans(), turns=st.integers(0, 2))
+    def start(self, key: str, number: int, is_cleaning_up: bool, turns: int) -> None:
+        """Some were cancelled before, and read on their way out."""
+        for _ in range(number):
+            self.tasks[self.loop.create_task(self.ask(key, is_cleaning_up))] = None
+        self.step(turns)
 
     @rule(turns=st.integers(1, 4))
     def step(self, turns: int) -> None:
@@ -102,11 +104,12 @@ class ReadThroughMachine(RuleBasedStateMachine):
             self.loop.run_forever()
 
     @precondition(lambda self: self.waiting_gates())
-    @rule(pick=picks, fails=st.sampled_from([False, False, True]))
-    def settle(self, pick: int, fails: bool) -> None:
+    @rule(pick=picks, fails=st.sampled_from([False, False, True]), turns=st.integers(0, 2))
+    def settle(self, pick: int, fails: bool, turns: int) -> None:
         load = chosen(self.waiting_gates(), pick)
         load.error = BrokenError() if fails else None
         load.gate.set_result(None)
+        self.step(turns)
 
     @precondition(lambda self: self.waiting_gates())
     @rule(pick=picks)
@@ -166,8 +169,8 @@ class ReadThroughMachine(RuleBasedStateMachine):
     def everyone_gets_what_he_is_due(self) -> None:
         for task in [task for task in self.tasks if task.done()]:
             asked = self.tasks.pop(task)
+            assert task.cancelled() == (task in self.cancelled), "a cancellation was swallowed, or was somebody else's"
             if task.cancelled():
-                assert task in self.cancelled, "somebody else's cancellation came through"
                 continue
             assert asked is not None
             error = task.exception()

@@ -111,6 +111,18 @@ def test_cleanup_frees_the_room_of_expired_entries_and_gives_their_number(cache:
     assert (cache.stats().size, list(cache.live)) == (1, ["c"])
 
 
+def test_cleanup_does_not_wait_for_a_timer_that_is_late() -> None:
+    class LateClock(ManualClock):
+        def call_later(self, delay: float, callback: Callable[[], None]) -> ManualTimer:
+            return super().call_later(delay + 5, callback)
+
+    clock = LateClock()
+    cache = Cache(3, timedelta(minutes=1), clock)
+    cache.put("a", 0)
+    clock.advance(60)
+    assert (cache.cleanup(), len(cache)) == (1, 0)
+
+
 def test_discard_where_looks_at_key_and_value_of_all_entries(cache: Cache, clock: ManualClock) -> None:
     cache.put("old", 7)
     clock.advance(60)
