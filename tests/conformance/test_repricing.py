@@ -122,3 +122,17 @@ async def test_a_context_of_another_program_stops_nothing(db: Database, api_key:
     await db.usage.create_many([odd, contradicting, used(api_key, model_id=model.id)])
     report = await reprice(db.usage, db.models, START, END)
     assert (report.changed, report.still_unpriced) == (1, 2)
+
+
+async def test_progress_counts_up_to_all_records(db: Database, api_key: APIKey, model: Model) -> None:
+    await db.usage.create_many([used(api_key, model_id=model.id) for _ in range(BATCH_ROWS + 1)])
+    await db.usage.create(used(api_key, cost_usd=Decimal(1)))
+    steps: list[tuple[int, int]] = []
+    await reprice(db.usage, db.models, START, END, progress=lambda done, total: steps.append((done, total)))
+    assert steps == [(BATCH_ROWS, BATCH_ROWS + 1), (BATCH_ROWS + 1, BATCH_ROWS + 1)]
+    steps.clear()
+    again = reprice(
+        db.usage, db.models, START, END, unpriced_only=False, progress=lambda done, total: steps.append((done, total))
+    )
+    await again
+    assert steps[-1] == (BATCH_ROWS + 2, BATCH_ROWS + 2)

@@ -32,6 +32,8 @@ REPORTS = {
     "model_search_names": "ranking needs every name on SQLite; PostgreSQL walks its trigram index in order",
     "usage_record_totals_by_key_and_model": "the spend of all keys over a range",
     "contents_rows": "it counts",
+    "usage_record_count_range": "repricing a range on purpose says how far it is",
+    "usage_record_count_unpriced": "the same of what has no price, which the partial index holds",
     "model_list_names_of_catalog": "an import looks for the names that its file no longer has",
     "provider_lock_credentials": "rotation goes over all credentials",
 }

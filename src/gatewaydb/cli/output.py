@@ -187,14 +187,3 @@ def progress_bar(what: str) -> Iterator[Progress]:
     with progress.Progress(*columns, console=screen, transient=True) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-@contextmanager
-def spinner(what: str) -> Iterator[Callable[[str], None]]:
-    """As `progress_bar`, for work of unknown size: takes words on how far it is."""
-    screen = console(stderr=True)
-    if not screen.is_terminal:
-        yield lambda _: None
-        return
-    with screen.status(what) as status:
-        yield lambda words: status.update(f"{what}: {words}")

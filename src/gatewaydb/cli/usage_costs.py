@@ -12,7 +12,7 @@ from gatewaydb.cli.costs import cost_json, show_cost
 from gatewaydb.cli.errors import FAILED
 from gatewaydb.cli.lookups import find_model
 from gatewaydb.cli.options import DEFAULT_OPTIONS, Options
-from gatewaydb.cli.output import exact_usd, note, say, show_fields, show_json, spinner, usd, visible
+from gatewaydb.cli.output import exact_usd, note, progress_bar, say, show_fields, show_json, usd, visible
 from gatewaydb.cli.prompts import Yes, confirm
 from gatewaydb.entities import checks
 from gatewaydb.metering import RepricingReport
@@ -89,7 +89,7 @@ async def reprice(
         confirm(f"Price all usage since {start:%Y-%m-%d %H:%M}Z anew, also what has a cost already?", yes)
     async with options.opened() as db:
         only = None if model is None else await find_model(db, model)
-        with spinner("Pricing usage") as tell:
+        with progress_bar("Pricing usage") as progress:
             report = await reprice_records(
                 db.usage,
                 db.models,
@@ -98,7 +98,7 @@ async def reprice(
                 model=only,
                 unpriced_only=not all_records,
                 dry_run=dry_run,
-                progress=lambda report: tell(f"{report.seen:,} records seen, {report.changed:,} changed"),
+                progress=progress,
             )
     _show_report(report, dry_run, options)
 

@@ -22,6 +22,8 @@ class UsageStore(Protocol):
         self, start: datetime, end: datetime, limit: int, after: UUID = ..., *, unpriced_only: bool = True
     ) -> Sequence[UsageRecord]: ...
 
+    async def count_for_pricing(self, start: datetime, end: datetime, *, unpriced_only: bool = True) -> int: ...
+
     async def reprice_many(self, records: Sequence[UsageRecord]) -> int: ...
 
 
@@ -52,14 +54,18 @@ async def reprice(
     model: Model | None = None,
     unpriced_only: bool = True,
     dry_run: bool = False,
-    progress: Callable[[RepricingReport], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> RepricingReport:
     """Costs the records from `start` to before `end`, of one model or of all, and stores what differs.
 
     Each batch of 500 is one transaction with its summaries, so that it can be stopped and run again. A record whose
     cost cannot be told (no such model, or no price for what it used) stays as it is. `dry_run` only counts.
+    `progress(done, total)` is called with numbers of records, of all models.
     """
     report = RepricingReport()
+    done, total = 0, 0
+    if progress is not None:
+        total = await usage.count_for_pricing(start, end, unpriced_only=unpriced_only)
     known: dict[UUID | str | None, Model | None] = {}
     after = UUID(int=0)
     while batch := await usage.get_for_pricing(start, end, BATCH_ROWS, after, unpriced_only=unpriced_only):
@@ -79,8 +85,9 @@ async def reprice(
         report.changed += len(changes)
         if changes and not dry_run:
             await usage.reprice_many(changes)
+        done += len(batch)
         if progress is not None:
-            progress(report)
+            progress(done, max(done, total))
     return report
 
 

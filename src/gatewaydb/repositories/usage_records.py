@@ -86,6 +86,12 @@ class UsageRepository(Repository):
         bounds = {"after": checks.identifier("after", after), "limit": checks.page(limit, 0)[0], **_range(start, end)}
         return [usage_record_from(row) for row in await self._db.fetch_all(statement, **bounds)]
 
+    async def count_for_pricing(self, start: datetime, end: datetime, *, unpriced_only: bool = True) -> int:
+        """How many records `get_for_pricing` would give in all."""
+        statement = "usage_record_count_unpriced" if unpriced_only else "usage_record_count_range"
+        row = await self._db.fetch_one(statement, **_range(start, end))
+        return row["total"] if row else 0
+
     async def reprice_many(self, records: Sequence[UsageRecord]) -> int:
         """Stores the cost, price version and, where there was none, model id of records that are there already.
 

@@ -75,6 +75,20 @@ SELECT {usage_record_columns} FROM usage_records
 WHERE cost_picousd IS NULL AND id > :after AND request_timestamp >= :start AND request_timestamp < :end
 ORDER BY id LIMIT :limit;
 
+-- name: usage_record_count_unpriced @postgres
+-- How many records without a price there are from `start` to before `end`.
+SELECT count(*) AS total FROM usage_records
+WHERE cost_usd IS NULL AND request_timestamp >= :start AND request_timestamp < :end;
+
+-- name: usage_record_count_unpriced @sqlite
+-- As above; SQLite keeps whole picodollars, and its partial index is on them.
+SELECT count(*) AS total FROM usage_records
+WHERE cost_picousd IS NULL AND request_timestamp >= :start AND request_timestamp < :end;
+
+-- name: usage_record_count_range
+-- How many records there are from `start` to before `end`: it reads all of them.
+SELECT count(*) AS total FROM usage_records WHERE request_timestamp >= :start AND request_timestamp < :end;
+
 -- name: usage_record_list_range
 -- The next records from `start` to before `end`, priced or not, in the order of their ids: it reads all in between.
 SELECT {usage_record_columns} FROM usage_records
