@@ -1,4 +1,4 @@
-"""Secrets: how an API key's is made, hashed and shown, and how a provider's are encrypted."""
+"""Secrets: how an API key's is made and hashed, and how a provider's are encrypted."""
 
 import hashlib
 import secrets
@@ -22,11 +22,6 @@ def new_secret() -> str:
 def hash_secret(secret: str) -> str:
     """SHA-256 as hex text. A secret of 256 random bits needs no salt and no slow hash; LiteLLM hashes alike."""
     return hashlib.sha256(secret.encode()).hexdigest()
-
-
-def masked(secret: str) -> str:
-    """Enough to tell one secret from another: its first and last four characters."""
-    return f"{secret[:4]}...{secret[-4:]}" if len(secret) >= 20 else "***"
 
 
 class CredentialCipher:

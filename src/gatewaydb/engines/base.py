@@ -64,9 +64,6 @@ class Executor(Protocol):
     async def execute(self, statement: str, **values: Any) -> int:
         """The number of rows that it inserted, updated or deleted."""
 
-    async def execute_many(self, statement: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        """The statement once for each of `rows`, all or none; inside a transaction only."""
-
     def transaction(self) -> "AbstractAsyncContextManager[Transaction]":
         """A transaction; on a transaction, a savepoint."""
 
@@ -98,7 +95,8 @@ class Transaction(ABC):
     async def execute(self, statement: str, **values: Any) -> int: ...
 
     @abstractmethod
-    async def execute_many(self, statement: str, rows: Sequence[Mapping[str, Any]]) -> None: ...
+    async def execute_many(self, statement: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """The statement once for each of `rows`, all or none."""
 
     @abstractmethod
     async def fetch_sql(self, sql: str, arguments: Sequence[Any]) -> list[Row]:
@@ -200,10 +198,6 @@ class Engine(ABC):
 
     @abstractmethod
     async def execute(self, statement: str, **values: Any) -> int: ...
-
-    async def execute_many(self, statement: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        async with self.transaction() as transaction:
-            await transaction.execute_many(statement, rows)
 
     @abstractmethod
     def _new_transaction(self) -> AbstractAsyncContextManager[Transaction]:
