@@ -24,6 +24,7 @@ from gatewaydb.engines import (
     schema_status,
 )
 from gatewaydb.errors import GatewayDBError
+from gatewaydb.metering import PartitionKeeper
 from gatewaydb.repositories import Caches, Repositories
 from gatewaydb.repositories.api_keys import NOUN as API_KEYS
 from gatewaydb.repositories.models import NOUN as MODELS
@@ -87,6 +88,7 @@ class Database(Repositories):
         )
         self._cipher = CredentialCipher(self.config.encryption_keys)
         self._cleanup: Timer | None = None
+        self._partitions = PartitionKeeper(self._engine)
         super().__init__(self._engine, self._caches, self._cipher, is_cached=True)
         self._feed.subscribe(API_KEYS, self.api_keys.apply_change)
         self._feed.subscribe(MODELS, self.models.apply_change)
@@ -103,6 +105,7 @@ class Database(Repositories):
         except BaseException:
             await self._engine.close()
             raise
+        await self._partitions.start()
         self._clean_up_later()
 
     async def close(self) -> None:
@@ -110,6 +113,7 @@ class Database(Repositories):
         if self._cleanup is not None:
             self._cleanup.cancel()
             self._cleanup = None
+        await self._partitions.stop()
         await self._engine.close()
         for cache in self._caches:
             cache.close()

@@ -1,19 +1,28 @@
 """Usage records. What is recorded is in the monthly summaries when the call returns, each record once."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from itertools import islice
 from uuid import UUID
 
 from msgspec.structs import asdict
 
-from gatewaydb.engines import Executor, Row
+from gatewaydb.engines import Executor, Row, Transaction
 from gatewaydb.entities import KeyModelTotals, TokenTotals, UsageRecord, UsageTotals, checks
-from gatewaydb.errors import InvalidValueError, UsageRecordNotFoundError
+from gatewaydb.errors import (
+    AlreadyExistsError,
+    DatabaseUnavailableError,
+    InvalidValueError,
+    UsageRecordNotFoundError,
+)
 from gatewaydb.repositories.base import FIRST_ID, Repository, last_of_page, page
 from gatewaydb.repositories.rows import json_text, usage_record_from
+from gatewaydb.repositories.usage_routes import UsageRoutes, route_of
 
 _PICODOLLAR_EXPONENT = 12
+_CHUNK_ROWS = 5_000
+_STATEMENT_ROWS = 1_000
 
 
 class UsageRepository(Repository):
@@ -22,6 +31,7 @@ class UsageRepository(Repository):
     def __init__(self, db: Executor) -> None:
         super().__init__(db)
         self._recorder = db.grouped(self._insert)
+        self._routes = UsageRoutes(db)
 
     async def create(self, record: UsageRecord) -> UsageRecord:
         """Records one request; returns when it is committed, with the record as stored.
@@ -35,7 +45,7 @@ class UsageRepository(Repository):
         return checked
 
     async def create_many(self, records: Sequence[UsageRecord]) -> int:
-        """Records all or none, in one statement; gives the number of those that were not there yet.
+        """Records all or none, in one transaction; gives the number of those that were not there yet.
 
         Raises InvalidValueError if one of them is invalid, and then records none.
         """
@@ -98,7 +108,8 @@ class UsageRepository(Repository):
         The monthly summaries move with them, in one transaction. Gives the number of records that were found.
         """
         changes = [record.checked() for record in sorted(records, key=lambda record: record.id)]
-        names = ("id", "model_id", "cost_picousd", "price_version")
+        names = ("id", "request_timestamp", "model_id", "route_id", "cost_picousd", "price_version")
+        await self._routes.add(changes)
         batch = json_text([{name: row[name] for name in names} for row in map(_stored, changes)])
         return await self._db.execute("usage_record_reprice", batch=batch)
 
@@ -112,19 +123,28 @@ class UsageRepository(Repository):
         return TokenTotals(totals.prompt_tokens, totals.completion_tokens, totals.total_tokens)
 
     async def get_totals_by_api_key(self, api_key_id: UUID, start: datetime, end: datetime) -> UsageTotals:
-        """Requests, tokens and cost of one key."""
+        """Requests, tokens and cost of one key. Whole days come from the daily summaries."""
         key = checks.identifier("api_key_id", api_key_id)
-        row = await self._db.fetch_one("usage_record_totals_by_api_key", api_key_id=key, **_range(start, end))
+        row = await self._db.fetch_one("usage_record_totals_by_api_key", api_key_id=key, **_days(start, end))
         return UsageTotals(**(row or {}))
 
     async def get_totals_by_key_and_model(self, start: datetime, end: datetime) -> Sequence[KeyModelTotals]:
-        """Requests, tokens and cost of every key with every model, dearest first. It reads the whole range."""
-        rows = await self._db.fetch_all("usage_record_totals_by_key_and_model", **_range(start, end))
+        """Requests, tokens and cost of every key with every model, dearest first. Whole days come from summaries."""
+        rows = await self._db.fetch_all("usage_record_totals_by_key_and_model", **_days(start, end))
         return [KeyModelTotals(**row) for row in rows]
 
     async def _insert(self, records: Sequence[UsageRecord]) -> int:
-        # A second statement would wait for records that others insert while it holds summaries that they wait for.
-        return await self._db.execute("usage_record_insert", batch=_batch(sorted(records, key=_unique_key)))
+        batch = sorted(records, key=_unique_key)
+        try:
+            await self._routes.add(batch)
+            if len(batch) < self._db.load_min_rows:
+                # A second statement would wait for records of others while it holds summaries that they wait for.
+                return await self._db.execute("usage_record_insert", batch=_batch(batch))
+            async with self._db.transaction() as tx:
+                return await _load(tx, batch)
+        except DatabaseUnavailableError:
+            self._routes.forget()
+            raise
 
     async def _page(
         self, start: datetime, end: datetime, limit: int, offset: int, after: UsageRecord | UUID | None
@@ -137,6 +157,23 @@ class UsageRepository(Repository):
         return {"before": last.request_timestamp, "before_id": last.id, **bounds}
 
 
+async def _load(tx: Transaction, records: Sequence[UsageRecord]) -> int:
+    """As many records as there are; what is there already is left out."""
+    inserted, are_new, left = 0, True, iter(records)
+    while chunk := list(islice(left, _CHUNK_ROWS)):
+        if are_new:
+            try:
+                async with tx.transaction():
+                    inserted += await tx.load("usage_record_load", map(_stored, chunk))
+                    continue
+            except AlreadyExistsError:
+                are_new = False  # it is a replay; the rest will be, too
+        for first in range(0, len(chunk), _STATEMENT_ROWS):
+            batch = _batch(chunk[first : first + _STATEMENT_ROWS])
+            inserted += await tx.execute("usage_record_insert", batch=batch)
+    return inserted
+
+
 def _range(start: datetime, end: datetime) -> dict[str, datetime]:
     bounds = {"start": checks.instant("start", start), "end": checks.instant("end", end)}
     if bounds["start"] > bounds["end"]:
@@ -144,22 +181,41 @@ def _range(start: datetime, end: datetime) -> dict[str, datetime]:
     return bounds
 
 
+def _days(start: datetime, end: datetime) -> dict[str, date]:
+    """The range in three parts: records from `start` to `head`, whole days, records from `tail` to `end`."""
+    span = _range(start, end)
+    is_cut = span["start"].time() > time() and span["start"].date() < date.max
+    first = span["start"].date() + timedelta(days=is_cut)
+    last = max(first, span["end"].date())
+    head, tail = (datetime.combine(day, time(), UTC) for day in (first, last))
+    bounds = {"head": min(head, span["end"]), "tail": max(tail, span["start"])}
+    return {**span, **bounds, "first_day": first, "last_day": last}
+
+
 def _unique_key(record: UsageRecord) -> tuple[UUID, str, UUID]:
     return record.api_key_id, record.request_id or "", record.id
 
 
 def _batch(records: Sequence[UsageRecord]) -> str:
-    return json_text([_stored(record) for record in records])
+    # The width of times is fixed, because SQLite compares them as text. The cost is told in whole picodollars.
+    rows = [
+        {**row, "request_timestamp": row["request_timestamp"].isoformat(timespec="microseconds"), "cost_usd": None}
+        for row in map(_stored, records)
+    ]
+    return json_text(rows)
 
 
 def _stored(record: UsageRecord) -> Row:
-    row = asdict(record)
-    cost = row.pop("cost_usd")
-    row["cost_picousd"] = None if cost is None else int(cost.scaleb(_PICODOLLAR_EXPONENT))
-    # The width is fixed, because SQLite compares times as text.
-    row["request_timestamp"] = record.request_timestamp.isoformat(timespec="microseconds")
-    row["request_metadata"] = json_text(record.request_metadata)
-    row["response_metadata"] = json_text(record.response_metadata)
-    row["billable"] = None if record.billable is None else json_text(record.billable)
-    row["pricing_context"] = json_text(record.pricing_context)
-    return row
+    return {
+        **asdict(record),
+        "route_id": route_of(record),
+        "cost_picousd": None if record.cost_usd is None else int(record.cost_usd.scaleb(_PICODOLLAR_EXPONENT)),
+        "request_metadata": _json_or_none(record.request_metadata),
+        "response_metadata": _json_or_none(record.response_metadata),
+        "billable": _json_or_none(record.billable),
+        "pricing_context": _json_or_none(record.pricing_context),
+    }
+
+
+def _json_or_none(value: object) -> str | None:
+    return json_text(value) if value else None
