@@ -116,7 +116,7 @@ class UsageRepository(Repository):
         changes = [record.checked() for record in sorted(records, key=lambda record: record.id)]
         names = ("id", "request_timestamp", "model_id", "route_id", "cost_picousd", "price_version")
         await self._routes.add(changes)
-        batch = json_text([{name: row[name] for name in names} for row in map(_row, changes)])
+        batch = json_text([{name: row[name] for name in names} for row in map(usage_row, changes)])
         return await self._db.execute("usage_record_reprice", batch=batch)
 
     async def get_total_cost_by_api_key(self, api_key_id: UUID, start: datetime, end: datetime) -> Decimal:
@@ -145,9 +145,9 @@ class UsageRepository(Repository):
             await self._routes.add(batch)
             if len(batch) < self._db.load_min_rows:
                 # A second statement would wait for records of others while it holds summaries that they wait for.
-                return await self._db.execute("usage_record_insert", batch=_batch(map(_row, batch)))
+                return await self._db.execute("usage_record_insert", batch=_batch(map(usage_row, batch)))
             async with self._db.transaction() as tx:
-                return await _load(tx, batch, row_of or _row)
+                return await _load(tx, batch, row_of or usage_row)
         except DatabaseUnavailableError:
             self._routes.forget()
             raise
@@ -226,13 +226,13 @@ def _batch(rows: Iterable[Row]) -> str:
     )
 
 
-def _row(record: UsageRecord) -> Row:
+def usage_row(record: UsageRecord) -> Row:
     """A checked record as it is stored."""
     return _stored(record, asdict(record))
 
 
 def _checked_row(record: UsageRecord) -> Row:
-    """As _row, of one that was not checked. Raises InvalidValueError."""
+    """As usage_row, of one that was not checked. Raises InvalidValueError."""
     return _stored(record, record.checked_fields())
 
 
