@@ -234,7 +234,9 @@ class Journal:
     def _remove_shipped(self) -> None:
         while self._segments and self.at.number >= self._end_of_first():
             if len(self._segments) == 1 and self._active is not None:
-                return
+                if self._segments[0].size < self._segment_bytes:
+                    return
+                self._seal()
             self._remove_first()
 
     def _remove_first(self) -> None:

@@ -81,7 +81,7 @@ class UsageRecorder:
         self._opened = opened
         self._journal = Journal(Path(path).absolute(), max_bytes)
         self._group: GroupCommit[bytes] = GroupCommit(self._write, self._require_open, 1, _GROUP_MAX, (Exception,))
-        self._opening = asyncio.Lock()
+        self._opening: asyncio.Task[None] | None = None
         self._thread: ThreadPoolExecutor | None = None
         self._shipper: Shipper | None = None
         self._is_closed = False
@@ -90,21 +90,13 @@ class UsageRecorder:
 
     async def open(self) -> None:
         """Takes the journal and begins to ship what is in it. Raises UsageJournalError. Harmless if it is open."""
-        async with self._opening:
-            self._require_open()
-            if self._shipper is not None:
-                return
-            self._thread = ThreadPoolExecutor(1, thread_name_prefix="gatewaydb-journal")
-            try:
-                await self._on_thread(self._journal.open)
-            except BaseException:
-                self._thread.submit(self._journal.close)  # after an opening that was cancelled, too
-                self._thread.shutdown(wait=False)
-                raise
-            self._end = self._journal.end
-            self._found = self._end - self._journal.at.number
-            self._shipper = Shipper(self._journal, self._store, self._on_thread, self._clock, self._room)
-            self._opened.add(self)
+        self._require_open()
+        if self._shipper is not None:
+            return
+        if self._opening is None:
+            self._opening = asyncio.create_task(self._open())
+            self._opening.add_done_callback(self._has_opened)
+        await asyncio.shield(self._opening)
 
     async def record(self, record: UsageRecord) -> None:
         """Returns when the record is safe on local disk; it is in the database soon after, once.
@@ -129,22 +121,21 @@ class UsageRecorder:
     async def close(self) -> None:
         """Ships what it can within five seconds; the rest stays in the journal, for the next process."""
         self._is_closed = True
-        async with self._opening:
-            if self not in self._opened:
-                return
-            assert self._thread is not None
-            assert self._shipper is not None
-            self._room.refuse(GatewayDBError(_CLOSED))
-            try:
-                await self._group.flush()
-                await self._shipper.stop(RECORDER_CLOSE_TIMEOUT)
-            finally:
-                self._opened.discard(self)
-                self._thread.submit(self._journal.retire)
-                self._thread.submit(self._journal.close)
-                self._thread.shutdown()
-            if backlog := self._end - self._shipper.number:
-                _LOG.warning("%d records are left in %s for the next process", backlog, self._journal.folder)
+        if self._opening is not None:
+            await asyncio.wait([self._opening])
+        if self not in self._opened or self._shipper is None or self._thread is None:
+            return
+        self._opened.discard(self)
+        self._room.refuse(GatewayDBError(_CLOSED))
+        try:
+            await self._group.flush()
+            await self._shipper.stop(RECORDER_CLOSE_TIMEOUT)
+        finally:
+            self._thread.submit(self._journal.retire)
+            self._thread.submit(self._journal.close)
+            self._thread.shutdown()
+        if backlog := self._end - self._shipper.number:
+            _LOG.warning("%d records are left in %s for the next process", backlog, self._journal.folder)
 
     def stats(self) -> RecorderStats:
         """The numbers of now."""
@@ -178,6 +169,23 @@ class UsageRecorder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    async def _open(self) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="gatewaydb-journal")
+        try:
+            await self._on_thread(self._journal.open)
+        except BaseException:
+            self._thread.shutdown()
+            raise
+        self._end = self._journal.end
+        self._found = self._end - self._journal.at.number
+        self._shipper = Shipper(self._journal, self._store, self._on_thread, self._clock, self._room)
+        self._opened.add(self)
+
+    def _has_opened(self, opening: "asyncio.Task[None]") -> None:
+        self._opening = None
+        if not opening.cancelled():
+            opening.exception()  # those who wait have it; there may be none left
 
     async def _write(self, bodies: list[bytes]) -> None:
         try:
