@@ -9,6 +9,8 @@ from pathlib import Path
 
 from gatewaydb.errors import UsageJournalError
 
+LOCK = "lock"
+
 
 def sync(file: int) -> None:
     """Returns when the file's bytes are on the disk."""
@@ -37,7 +39,7 @@ def make_folder(folder: Path) -> None:
 
 def lock(folder: Path) -> int:
     """The lock's file; closing it unlocks. Raises UsageJournalError where another process has it."""
-    file = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    file = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -26,6 +26,9 @@ from gatewaydb.metering import files, frames
 from gatewaydb.metering.frames import Damage, Frame, Torn
 from gatewaydb.metering.segments import Segment, segments_in
 
+QUARANTINE = "quarantine.jsonl"
+_CHECKPOINT = "shipped"
+
 _LOG = logging.getLogger(__name__)
 _CHECKPOINT_BYTES = 1_000
 _WINDOW_BYTES = 2**20
@@ -140,7 +143,7 @@ class Journal:
         self.at = after
         try:
             checkpoint = msgspec.msgpack.encode((after.segment, after.offset))
-            with files.opened(self.folder / "shipped", 0) as file:
+            with files.opened(self.folder / _CHECKPOINT, 0) as file:
                 os.pwrite(file, frames.encode(after.number, checkpoint, 0), 0)
             self._remove_shipped()
         except OSError as error:
@@ -148,7 +151,7 @@ class Journal:
 
     def quarantine(self, lines: Sequence[bytes]) -> None:
         """Returns when the lines are on the disk. Raises OSError."""
-        with files.opened(self.folder / "quarantine.jsonl", os.O_APPEND) as file:
+        with files.opened(self.folder / QUARANTINE, os.O_APPEND) as file:
             files.write(file, b"".join(line + b"\n" for line in lines))
             files.sync(file)
         files.sync_folder(self.folder)
@@ -162,7 +165,7 @@ class Journal:
 
     def _find_place(self) -> None:
         """The checkpoint holds where its segment is still there; else the first segment begins anew."""
-        saved = _read_checkpoint(self.folder / "shipped")
+        saved = read_checkpoint(self.folder)
         first = self._segments[0] if self._segments else None
         if saved is not None and (first is None or saved.segment in [each.name for each in self._segments]):
             self.at = saved
@@ -282,9 +285,15 @@ def _collected(
     return Batch(bodies, damage, damaged, Position(start.segment, offset, number))
 
 
-def _read_checkpoint(path: Path) -> Position | None:
+def is_journal(folder: Path) -> bool:
+    """Whether a recorder has been at work in this folder."""
+    return (folder / files.LOCK).is_file()
+
+
+def read_checkpoint(folder: Path) -> Position | None:
+    """How far shipping got, if that can be read."""
     try:
-        found = next(frames.decode(path.read_bytes()[:_CHECKPOINT_BYTES], 0, is_all=True), None)
+        found = next(frames.decode((folder / _CHECKPOINT).read_bytes()[:_CHECKPOINT_BYTES], 0, is_all=True), None)
     except FileNotFoundError:
         return None
     if not isinstance(found, Frame):
