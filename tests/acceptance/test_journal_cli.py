@@ -32,7 +32,12 @@ def test_a_journal_is_looked_into_and_shipped_once(run: Run, left: Path) -> None
     before = run("usage", "journal", left, "--json").json
     assert (before["segments"], before["backlog_records"], before["damaged_places"]) == (1, 3, 0)
     assert run("usage", "ship", left, "--json").json == {
-        "found": 3, "shipped": 3, "rejected": 0, "quarantined": 0, "torn": 0, "dropped": 0
+        "found": 3,
+        "shipped": 3,
+        "rejected": 0,
+        "quarantined": 0,
+        "torn": 0,
+        "dropped": 0,
     }
     assert run("usage", "totals", "--json").json[0]["requests"] == 3
     assert run("usage", "ship", left, "--json").json["found"] == 0

@@ -32,10 +32,16 @@ class Segment:
 
 def segments_in(folder: Path) -> list[Segment]:
     """Those of the folder, in order."""
-    named = [(path, _NAME.fullmatch(path.name)) for path in folder.iterdir()]
-    found = [
-        Segment(folder, int(name[1]), int(name[2]), int(name[3], 16), path.stat().st_size)
-        for path, name in named
-        if name is not None
-    ]
+    found = []
+    for path in folder.iterdir():
+        name = _NAME.fullmatch(path.name)
+        if name is not None:
+            found.append(Segment(folder, int(name[1]), int(name[2]), int(name[3], 16), _size(path)))
     return sorted(found, key=lambda segment: segment.place)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # its process has just shipped it, while somebody looks into the journal
+        return 0

@@ -137,11 +137,7 @@ class Shipper:
             return False
         if following.records:
             self.oldest = following.records[0].request_timestamp
-        try:
-            refused = await self._stored(following.records)
-        except QueryTimeoutError:
-            self._batch_max = max(1, len(following.records) // 2)  # it may have been too much at once
-            raise
+        refused = await self._stored(following.records)
         await self._on_thread(self._conclude, following, refused)
         self.shipped += len(following.records) - len(refused)
         self.rejected += len(refused) + len(following.unreadable)
@@ -216,6 +212,8 @@ class Shipper:
         longest = SHIPPING_BACKOFF_FIRST * 2 ** min(self._failures, _DOUBLINGS_MAX)
         delay_s = min(longest, SHIPPING_BACKOFF_MAX).total_seconds() * random.uniform(0.5, 1)  # noqa: S311
         self._failures += 1
+        # The next attempt is a small one: a database that is away should cost little, and one that is slow can take it.
+        self._batch_max = 1
         self._due.clear()
         timer = self._clock.call_later(delay_s, self._due.set)
         try:
