@@ -164,13 +164,14 @@ class Journal:
                 self._remove_shipped()
 
     def _find_place(self) -> None:
-        """The checkpoint holds where its segment is still there; else the first segment begins anew."""
+        """The checkpoint holds where its segment is still there; else what is left is shipped from its beginning."""
         saved = read_checkpoint(self.folder)
-        first = self._segments[0] if self._segments else None
-        if saved is not None and (first is None or saved.segment in [each.name for each in self._segments]):
+        if saved is not None and saved.segment in [segment.name for segment in self._segments]:
             self.at = saved
-        elif first is not None:
-            self.at = Position(first.name, 0, first.base)
+        elif self._segments:
+            self.at = Position(self._segments[0].name, 0, self._segments[0].base)
+        elif saved is not None:
+            self.at = saved._replace(offset=0)
         self.end = self.at.number
         while self._segments and self._segments[0].name != self.at.segment:
             self._remove_first()
