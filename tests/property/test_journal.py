@@ -108,5 +108,5 @@ class JournalAgainstItsModel(RuleBasedStateMachine):
         return journal
 
 
-JournalAgainstItsModel.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+JournalAgainstItsModel.TestCase.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)
 TestJournalAgainstItsModel = JournalAgainstItsModel.TestCase

@@ -229,5 +229,11 @@ class Shipper:
 
 
 def _reason(error: Exception) -> str:
-    """Our own errors hold no secrets; of others only the kind is told."""
-    return f"{type(error).__name__}: {error}" if isinstance(error, GatewayDBError) else type(error).__name__
+    """Our own errors and the system's hold no secrets; of others only the kind is told."""
+    kind = type(error).__name__
+    match error:
+        case GatewayDBError():
+            return f"{kind}: {error}"
+        case OSError(strerror=str(text)):
+            return f"{kind}: {text}"
+    return kind
