@@ -30,9 +30,16 @@ COUNT_MAX = 2**53
 # One picodollar is the unit in which costs are exact; with this bound a cost fits 63 bits on SQLite.
 COST_MAX_USD = 9_000_000
 BUDGET_MAX_USD = 10**15
+JOURNAL_MAX_BYTES = 2**30
+JOURNAL_MIN_BYTES = 2**16
+JOURNAL_SEGMENT_BYTES = 16 * 2**20
+SHIPPING_BATCH_MAX_RECORDS = 2_000
 
 CLEANUP_INTERVAL = timedelta(minutes=1)
 CATALOG_TIMEOUT = timedelta(minutes=1)
+SHIPPING_BACKOFF_FIRST = timedelta(milliseconds=100)
+SHIPPING_BACKOFF_MAX = timedelta(seconds=5)
+RECORDER_CLOSE_TIMEOUT = timedelta(seconds=5)
 DEFAULT_SQLITE_URL = "sqlite:///llmgateway.db"
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 

@@ -1,5 +1,7 @@
 """The composition root: opens an engine, wires the repositories and caches to it, and closes them."""
 
+import asyncio
+import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -10,7 +12,7 @@ import msgspec
 
 from gatewaydb.cache import CacheStats, LRUCache
 from gatewaydb.clock import SYSTEM_CLOCK, Clock, Timer
-from gatewaydb.config import CLEANUP_INTERVAL, DatabaseConfig
+from gatewaydb.config import CLEANUP_INTERVAL, JOURNAL_MAX_BYTES, DatabaseConfig
 from gatewaydb.credentials import CredentialCipher
 from gatewaydb.engines import (
     ChangeFeed,
@@ -24,7 +26,7 @@ from gatewaydb.engines import (
     schema_status,
 )
 from gatewaydb.errors import GatewayDBError
-from gatewaydb.metering import PartitionKeeper
+from gatewaydb.metering import PartitionKeeper, UsageRecorder, WhenFull
 from gatewaydb.repositories import Caches, Repositories
 from gatewaydb.repositories.api_keys import NOUN as API_KEYS
 from gatewaydb.repositories.models import NOUN as MODELS
@@ -89,6 +91,7 @@ class Database(Repositories):
         self._cipher = CredentialCipher(self.config.encryption_keys)
         self._cleanup: Timer | None = None
         self._partitions = PartitionKeeper(self._engine)
+        self._recorders: set[UsageRecorder] = set()
         super().__init__(self._engine, self._caches, self._cipher, is_cached=True)
         self._feed.subscribe(API_KEYS, self.api_keys.apply_change)
         self._feed.subscribe(MODELS, self.models.apply_change)
@@ -109,14 +112,32 @@ class Database(Repositories):
         self._clean_up_later()
 
     async def close(self) -> None:
-        """Waits a moment for what is running, then disconnects. Harmless on a closed database."""
+        """Waits a moment for what is running, then disconnects. Harmless on a closed database.
+
+        Its recorders are closed first: what they cannot ship within five seconds stays in their journals.
+        """
         if self._cleanup is not None:
             self._cleanup.cancel()
             self._cleanup = None
         await self._partitions.stop()
+        await asyncio.gather(*(recorder.close() for recorder in self._recorders))
         await self._engine.close()
         for cache in self._caches:
             cache.close()
+
+    def recorder(
+        self, path: str | os.PathLike[str], *, max_bytes: int = JOURNAL_MAX_BYTES, when_full: WhenFull = "wait"
+    ) -> UsageRecorder:
+        """Usage that does not wait for the database: `await recorder.record(record)` is safe on local disk.
+
+        `path` is a folder for the journal, of this recorder alone; it is made if need be. A database that is down, or
+        not open yet, only delays what is recorded. At `max_bytes` of journal callers wait for room, or get
+        UsageBacklogFull with `when_full="raise"`. Raises ConfigurationError.
+        """
+        clock = self._clock
+        return UsageRecorder(
+            self.usage, path, max_bytes=max_bytes, when_full=when_full, clock=clock, opened=self._recorders
+        )
 
     async def migrate(self) -> Sequence[str]:
         """Brings a closed database to the schema of this code; gives the names of what was applied.

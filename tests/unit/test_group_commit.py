@@ -129,3 +129,21 @@ async def test_the_check_is_asked_in_the_callers_task(store: Store) -> None:
     with pytest.raises(GatewayDBError, match="not here"):
         await grouped(store, check=refuse).add(1)
     assert store.groups == []
+
+
+async def test_where_an_error_is_the_whole_group_s_no_half_of_it_is_tried(store: Store) -> None:
+    store.gate.clear()
+    store.bad[3] = GatewayDBError("the disk is full")
+    group: GroupCommit[int] = GroupCommit(store.write, lambda: None, 1, fails_whole=(Exception,))
+    adding = [asyncio.create_task(group.add(item)) for item in range(5)]
+    await asyncio.sleep(0)
+    store.gate.set()
+    results = await asyncio.gather(*adding, return_exceptions=True)
+    assert [str(result) for result in results] == ["the disk is full"] * 5
+    assert store.groups == []
+
+
+async def test_a_group_holds_no_more_than_its_bound(store: Store) -> None:
+    group: GroupCommit[int] = GroupCommit(store.write, lambda: None, 1, group_max=2)
+    await asyncio.gather(*map(group.add, range(5)))
+    assert store.groups == [[0, 1], [2, 3], [4]]

@@ -18,7 +18,7 @@ _Waiting = tuple[T, "asyncio.Future[None]"]
 
 
 Write = Callable[[list[T]], Awaitable[Any]]
-"""Writes all of the items or none, in one transaction, and may be called again with the same ones."""
+"""Writes all of the items or none, as one transaction, and may be called again with the same ones."""
 
 GROUP_MAX = 500
 
@@ -31,12 +31,24 @@ class Writer(Protocol[T_contra]):
 
 
 class GroupCommit(Generic[T]):
-    """At most `groups_at_once` groups are being written at a time. `check()` is asked first, in the caller's task."""
+    """At most `groups_at_once` groups are being written at a time. `check()` is asked first, in the caller's task.
 
-    def __init__(self, write: Write[T], check: Callable[[], None], groups_at_once: int) -> None:
+    An error of `fails_whole` is the error of all in the group; after any other, halves of it are tried.
+    """
+
+    def __init__(
+        self,
+        write: Write[T],
+        check: Callable[[], None],
+        groups_at_once: int,
+        group_max: int = GROUP_MAX,
+        fails_whole: tuple[type[BaseException], ...] = UNCERTAIN,
+    ) -> None:
         self._write = write
         self._check = check
         self._groups_at_once = groups_at_once
+        self._group_max = group_max
+        self._fails_whole = fails_whole
         self._waiting: deque[_Waiting[T]] = deque()
         self._writers: set[asyncio.Task[None]] = set()
 
@@ -61,7 +73,7 @@ class GroupCommit(Generic[T]):
 
     async def _write_groups(self) -> None:
         while self._waiting:
-            group = list(islice(self._waiting, GROUP_MAX))
+            group = list(islice(self._waiting, self._group_max))
             for _ in group:
                 self._waiting.popleft()
             await self._write_group(group)
@@ -72,7 +84,7 @@ class GroupCommit(Generic[T]):
         try:
             await self._write([item for item, _ in group])
         except Exception as error:  # noqa: BLE001 - it is handed to whom it concerns
-            if len(group) == 1 or isinstance(error, UNCERTAIN):
+            if len(group) == 1 or isinstance(error, self._fails_whole):
                 _settle(group, error)
                 return
             # One of them is to blame: halves of halves find it, and the others go through.

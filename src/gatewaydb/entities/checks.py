@@ -13,13 +13,15 @@ from uuid import UUID
 import msgspec
 
 from gatewaydb.config import COST_MAX_USD, COUNT_MAX, METADATA_MAX_BYTES, NAME_MAX_CHARS, PAGE_MAX_ROWS
-from gatewaydb.entities.frozen import EMPTY, FrozenDict, frozen
+from gatewaydb.entities.frozen import EMPTY, MAPPING, FrozenDict, frozen
 from gatewaydb.errors import InvalidValueError
 
 _PICODOLLAR = Decimal("1e-12")
-_NUMBERS = (int, float)
-_LISTS = (list, tuple)
-_EXACT = Context(prec=60, rounding=ROUND_HALF_EVEN)
+_EXACT = Context(prec=60)
+_FLAT = frozenset((str, int, bool, type(None)))
+_TEXT = frozenset((str,))
+_NUL_IN_JSON = b"\\u0000"
+_NUMBER, _SEQUENCE = (int, float), (list, tuple)
 
 
 def text(field: str, value: Any, max_chars: int = NAME_MAX_CHARS) -> str:
@@ -91,6 +93,8 @@ def instant(field: str, value: Any) -> datetime:
     """A timezone-aware datetime, turned to UTC."""
     if not isinstance(value, datetime):
         raise InvalidValueError(f"{field}: must be a datetime, not {type(value).__name__}")
+    if value.tzinfo is UTC:
+        return value
     if value.utcoffset() is None:
         raise InvalidValueError(f"{field}: must have a time zone")
     try:
@@ -109,14 +113,14 @@ def money(field: str, value: Any, maximum: int = COST_MAX_USD) -> Decimal:
     if isinstance(value, bool) or not isinstance(value, Decimal | int | str):
         raise InvalidValueError(f"{field}: must be a Decimal, not {type(value).__name__}")
     try:
-        amount = Decimal(value)
+        amount = value if type(value) is Decimal else Decimal(value)
     except InvalidOperation:
         raise InvalidValueError(f"{field}: {value!r} is no amount of money") from None
     if not amount.is_finite():
         raise InvalidValueError(f"{field}: must be finite")
     if not 0 <= amount <= maximum:
         raise InvalidValueError(f"{field}: must be from 0 to {maximum} USD")
-    return _EXACT.quantize(amount, _PICODOLLAR)
+    return amount.quantize(_PICODOLLAR, ROUND_HALF_EVEN, _EXACT)
 
 
 def optional_money(field: str, value: Any, maximum: int = COST_MAX_USD) -> Decimal | None:
@@ -140,8 +144,10 @@ def json_object(field: str, value: Any) -> FrozenDict:
     """A mapping of what JSON holds, frozen; None is the empty one."""
     if value is None or value is EMPTY:
         return EMPTY
-    if not isinstance(value, Mapping):
+    if not isinstance(value, MAPPING):
         raise InvalidValueError(f"{field}: must be a mapping, not {type(value).__name__}")
+    if _is_simple(value):
+        return FrozenDict(value)
     _storable(field, value)
     try:
         size = len(msgspec.json.encode(value))
@@ -159,28 +165,33 @@ def page(limit: Any, offset: Any) -> tuple[int, int]:
     return count("limit", limit, 1, PAGE_MAX_ROWS), count("offset", offset)
 
 
+def _is_simple(value: Mapping[Any, Any]) -> bool:
+    """Whether it is seen at a glance that all is well, as with most: there is nothing to freeze, and JSON takes it."""
+    if not (_FLAT.issuperset(map(type, value.values())) and _TEXT.issuperset(map(type, value))):
+        return False
+    try:
+        encoded = msgspec.json.encode(value)
+    except (ValueError, UnicodeError):
+        return False
+    return len(encoded) <= METADATA_MAX_BYTES and _NUL_IN_JSON not in encoded
+
+
 def _storable(field: str, value: Any, depth: int = 0) -> None:
     if depth > 50:
         raise InvalidValueError(f"{field}: is nested more than 50 levels deep")
-    # The types that are common come first, and the abstract one, which is slow to tell, last.
     if isinstance(value, str):
         free_text(field, value, METADATA_MAX_BYTES)
-    elif isinstance(value, float) and not math.isfinite(value):
-        raise InvalidValueError(f"{field}: must not hold NaN or infinity")
-    elif value is None or isinstance(value, _NUMBERS):
-        pass
-    elif isinstance(value, _LISTS):
+    elif value is None or isinstance(value, _NUMBER):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InvalidValueError(f"{field}: must not hold NaN or infinity")
+    elif isinstance(value, MAPPING):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise InvalidValueError(f"{field}: its keys must be text")
+            free_text(field, key, METADATA_MAX_BYTES)
+            _storable(field, item, depth + 1)
+    elif isinstance(value, _SEQUENCE):
         for item in value:
             _storable(field, item, depth + 1)
-    elif isinstance(value, Mapping):
-        _storable_items(field, value, depth + 1)
     else:
         raise InvalidValueError(f"{field}: holds a {type(value).__name__}, which JSON does not know")
-
-
-def _storable_items(field: str, value: Mapping[Any, Any], depth: int) -> None:
-    for key, item in value.items():
-        if not isinstance(key, str):
-            raise InvalidValueError(f"{field}: its keys must be text")
-        free_text(field, key, METADATA_MAX_BYTES)
-        _storable(field, item, depth)
