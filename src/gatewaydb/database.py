@@ -106,13 +106,19 @@ class Database(Repositories):
         self._clean_up_later()
 
     async def close(self) -> None:
-        """Waits a moment for what is running, then disconnects. Harmless on a closed database."""
+        """Waits up to 5 s for what is running, cuts off what still is, and disconnects. Harmless on a closed database.
+
+        Raises GatewayDBError on another event loop than that of `open`, unless that one has ended.
+        """
+        self._engine.require_for_closing()
         if self._cleanup is not None:
             self._cleanup.cancel()
             self._cleanup = None
-        await self._engine.close()
-        for cache in self._caches:
-            cache.close()
+        try:
+            await self._engine.close()
+        finally:
+            for cache in self._caches:
+                cache.close()
 
     async def migrate(self) -> Sequence[str]:
         """Brings a closed database to the schema of this code; gives the names of what was applied.

@@ -5,12 +5,14 @@ goes at once, and the busier it gets, the larger the groups become.
 """
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable
 from itertools import islice
 from typing import Any, Generic, Protocol, TypeVar
 
-from gatewaydb.engines.changes import UNCERTAIN
+from gatewaydb.engines.changes import UNCERTAIN, NotConnectedError
+from gatewaydb.errors import DatabaseUnavailableError
 
 T = TypeVar("T")
 T_contra = TypeVar("T_contra", contravariant=True)
@@ -21,6 +23,7 @@ Write = Callable[[list[T]], Awaitable[Any]]
 """Writes all of the items or none, in one transaction, and may be called again with the same ones."""
 
 GROUP_MAX = 500
+_UNWIND_S = 1.0
 
 
 class Writer(Protocol[T_contra]):
@@ -39,6 +42,7 @@ class GroupCommit(Generic[T]):
         self._groups_at_once = groups_at_once
         self._waiting: deque[_Waiting[T]] = deque()
         self._writers: set[asyncio.Task[None]] = set()
+        self._is_cut = False
 
     async def add(self, item: T) -> None:
         """Returns when the item is committed; raises what `write` raised for it, and only for it.
@@ -54,10 +58,33 @@ class GroupCommit(Generic[T]):
             writer.add_done_callback(self._writers.discard)  # one that never ran cannot leave by itself
         await written
 
-    async def flush(self) -> None:
-        """Returns when nothing is waiting or being written."""
-        while self._writers:
-            await asyncio.wait(self._writers)
+    async def flush(self, timeout_s: float = math.inf) -> None:
+        """Returns when nothing is waiting or being written.
+
+        Who is not written after `timeout_s`, or when this call is cancelled, gets DatabaseUnavailableError.
+        """
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        try:
+            while self._writers and (left_s := deadline - asyncio.get_running_loop().time()) > 0:
+                await asyncio.wait(self._writers, timeout=None if left_s == math.inf else left_s)
+        finally:
+            if self._writers:
+                await self._cut()
+
+    def forget(self) -> None:
+        """Drops what waited on an event loop that has ended."""
+        self._waiting.clear()
+        self._writers.clear()
+
+    async def _cut(self) -> None:
+        waiting = list(self._waiting)
+        self._waiting.clear()
+        _settle(waiting, NotConnectedError("the database was closed before this was written"))
+        self._is_cut = True
+        for writer in self._writers:
+            writer.cancel()
+        await asyncio.wait(self._writers, timeout=_UNWIND_S)
+        self._is_cut = False
 
     async def _write_groups(self) -> None:
         while self._waiting:
@@ -80,6 +107,8 @@ class GroupCommit(Generic[T]):
             await self._write_group(group[:middle])
             await self._write_group(group[middle:])
         except asyncio.CancelledError:
+            if self._is_cut:
+                _settle(group, DatabaseUnavailableError("the database was closed while this was being written"))
             for _, written in group:
                 written.cancel()
             raise

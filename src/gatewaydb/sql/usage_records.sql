@@ -49,7 +49,7 @@ ON CONFLICT DO NOTHING;
 -- One record, by its id.
 SELECT {usage_record_columns} FROM usage_records WHERE id = :id;
 
--- name: usage_record_list_by_api_key
+-- name: usage_record_list_by_api_key [report]
 -- One page of a key's records from `start`, latest first. `before` and `before_id` are the timestamp and the id of the last
 -- row of the page before, or the end of the range and the lowest id. A second upper bound would keep SQLite from starting
 -- there.
@@ -57,7 +57,7 @@ SELECT {usage_record_columns} FROM usage_records
 WHERE api_key_id = :api_key_id AND request_timestamp >= :start AND (request_timestamp, id) < (:before, :before_id)
 ORDER BY request_timestamp DESC, id DESC LIMIT :limit OFFSET :offset;
 
--- name: usage_record_list_by_model
+-- name: usage_record_list_by_model [report]
 -- As usage_record_list_by_api_key, for one model.
 SELECT {usage_record_columns} FROM usage_records
 WHERE model_id = :model_id AND request_timestamp >= :start AND (request_timestamp, id) < (:before, :before_id)
@@ -111,7 +111,7 @@ UPDATE usage_records SET
 FROM json_each(:batch) AS b
 WHERE usage_records.id = json_extract(b.value, '$.id');
 
--- name: usage_record_totals_by_api_key @postgres
+-- name: usage_record_totals_by_api_key @postgres [report]
 -- What a key used from `start` to before `end`.
 SELECT
     count(*) AS requests, count(*) - count(cost_usd) AS unpriced_requests,
@@ -121,7 +121,7 @@ SELECT
 FROM usage_records
 WHERE api_key_id = :api_key_id AND request_timestamp >= :start AND request_timestamp < :end;
 
--- name: usage_record_totals_by_api_key @sqlite
+-- name: usage_record_totals_by_api_key @sqlite [report]
 -- As above; costs are summed in two whole numbers, which cannot overflow, and put together as exact decimal text.
 SELECT
     requests, unpriced_requests, prompt_tokens, completion_tokens, total_tokens,
@@ -137,7 +137,7 @@ FROM (
     WHERE api_key_id = :api_key_id AND request_timestamp >= :start AND request_timestamp < :end
 );
 
--- name: usage_record_totals_by_key_and_model @postgres
+-- name: usage_record_totals_by_key_and_model @postgres [report]
 -- What every key used of every model from `start` to before `end`, dearest first: a report, which reads the whole range.
 SELECT
     api_key_id, model_id, model_name, count(*) AS requests, count(*) - count(cost_usd) AS unpriced_requests,
@@ -148,7 +148,7 @@ WHERE request_timestamp >= :start AND request_timestamp < :end
 GROUP BY api_key_id, model_id, model_name
 ORDER BY cost_usd DESC, requests DESC;
 
--- name: usage_record_totals_by_key_and_model @sqlite
+-- name: usage_record_totals_by_key_and_model @sqlite [report]
 -- As above; costs are summed in two whole numbers, as in usage_record_totals_by_api_key.
 SELECT
     api_key_id, model_id, model_name, requests, unpriced_requests, prompt_tokens, completion_tokens, total_tokens,
