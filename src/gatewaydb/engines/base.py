@@ -59,6 +59,9 @@ class Executor(Protocol):
     @property
     def clock(self) -> Clock: ...
 
+    def require_here(self) -> None:
+        """Raises GatewayDBError on an event loop where it cannot be used, before anybody waits for anybody there."""
+
     async def fetch_all(self, statement: str, **values: Any) -> list[Row]:
         """All rows, as dicts."""
 
@@ -127,6 +130,9 @@ class Transaction(ABC):
             del self._changes[mark:]
             raise
         await self.control(f"RELEASE SAVEPOINT {name}")
+
+    def require_here(self) -> None:
+        self._require_open()
 
     def changing(self, noun: str) -> AbstractContextManager[set[str]]:
         return publishing(self._changes.extend, noun)
@@ -234,6 +240,9 @@ class Engine(ABC):
     @abstractmethod
     def _abandon(self) -> None:
         """Lets go of the connections, whose event loop has ended."""
+
+    def require_here(self) -> None:
+        self._home.require()
 
     def require_for_closing(self) -> None:
         """Raises GatewayDBError where `close` would."""

@@ -65,6 +65,11 @@ async def asked(answer: Awaitable[T]) -> T:
         return await answer
     except DRIVER_ERRORS as error:
         raise translated(error) from None
+    except AttributeError as error:
+        # asyncpg's own, when its connection is closed between two steps of one statement.
+        if "NoneType" not in str(error):
+            raise
+        raise DatabaseUnavailableError("PostgreSQL: the connection was closed") from error
 
 
 def _broken_constraint(error: asyncpg.IntegrityConstraintViolationError) -> GatewayDBError:

@@ -87,6 +87,11 @@ class PostgresPool:
         except (ValueError, OverflowError) as error:
             raise ConfigurationError(f"PostgreSQL: {error}") from None
 
+    async def connect_apart(self) -> "asyncpg.Connection[asyncpg.Record]":
+        """A connection beside the pool, uncounted, which is the caller's to close. Raises DatabaseUnavailableError."""
+        connection: asyncpg.Connection[asyncpg.Record] = await self._hosts.connect()
+        return connection
+
     async def close(self, deadline: float) -> None:
         """Waits for the callers until this time of the loop's clock, then cuts them off."""
         pool, self._pool = self._pool, None
@@ -94,8 +99,8 @@ class PostgresPool:
             return
         try:
             async with asyncio.timeout_at(deadline):
-                await self._stop_trimming()
                 await self._until_left()
+                await self._stop_trimming()
                 await pool.close()
         except (TimeoutError, *DRIVER_ERRORS):
             pass  # what did not end by itself is ended below
@@ -104,6 +109,7 @@ class PostgresPool:
             self._waits.cut()
             with suppress(TimeoutError):
                 async with asyncio.timeout(_UNWIND_S):
+                    await self._stop_trimming()
                     await self._until_left()
 
     def abandon(self) -> None:
@@ -207,7 +213,7 @@ class PostgresPool:
                 self._renew()
             except DRIVER_ERRORS:
                 pass  # asyncpg has closed it
-        if self._trimming is None and pool.get_idle_size() > self._config.max_idle_conns:
+        if self._pool is pool and self._trimming is None and pool.get_idle_size() > self._config.max_idle_conns:
             self._trimming = asyncio.create_task(self._trim(pool))
             self._trimming.add_done_callback(self._trimmed)
 

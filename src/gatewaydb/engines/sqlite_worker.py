@@ -13,7 +13,7 @@ from gatewaydb.clock import Clock
 from gatewaydb.engines.changes import NoneFreeError, NotConnectedError
 from gatewaydb.engines.home import WAS_CLOSED, Waits
 from gatewaydb.engines.sqlite_errors import LockedError, translated
-from gatewaydb.errors import InvalidValueError
+from gatewaydb.errors import DatabaseUnavailableError, InvalidValueError
 
 T = TypeVar("T")
 
@@ -131,6 +131,8 @@ class SQLiteWorker:
             await _settled(future)
             raise
         except sqlite3.Error as error:
+            if self._connection is not connection:  # it was interrupted
+                raise DatabaseUnavailableError(WAS_CLOSED) from None
             raise translated(error, sql) from None
         except (OverflowError, UnicodeEncodeError) as error:
             raise InvalidValueError(f"SQLite: {error}") from None
