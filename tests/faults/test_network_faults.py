@@ -18,7 +18,9 @@ from gatewaydb import (
     QueryTimeoutError,
     UsageRecord,
 )
+from gatewaydb.engines import base
 from gatewaydb.entities.base import new_id
+from tests.clock import until
 from tests.faults.test_postgres_faults import GONE
 from tests.postgres_server import PostgresServer
 from tests.proxy import TCPProxy
@@ -197,6 +199,32 @@ async def test_no_host_serves_and_each_says_why(config: DatabaseConfig, proxy: T
         ) as caught:
             await Database(replace(config, url=two)).open()
     assert "only-for-tests" not in str(caught.value)
+
+
+@pytest.mark.parametrize("is_connected", [True, False], ids=["statements", "connects"])
+async def test_closing_on_a_dead_line_ends_fifty_requests_in_time(
+    config: DatabaseConfig, proxy: TCPProxy, monkeypatch: pytest.MonkeyPatch, is_connected: bool
+) -> None:
+    monkeypatch.setattr(base, "CLOSE_TIMEOUT", timedelta(seconds=0.2))
+    others = asyncio.all_tasks()
+    db = Database(replace(config, query_timeout=timedelta(minutes=1), max_open_conns=60))
+    await db.open()
+    key, _ = await db.api_keys.issue("busy")
+    if is_connected:
+        await asyncio.gather(*(db.api_keys.list() for _ in range(30)))
+    proxy.half_open()
+    calls = [db.api_keys.get_by_id(key.id) for _ in range(25)]
+    writes = [db.usage.create(UsageRecord(api_key_id=key.id)) for _ in range(25)]
+    requests = [asyncio.create_task(call) for call in (*calls, *writes)]
+    await asyncio.sleep(0.05)
+    async with _in_time():
+        await db.close()
+        answers = await asyncio.gather(*requests, return_exceptions=True)
+    assert [answer for answer in answers if not isinstance(answer, DatabaseUnavailableError)] == []
+    await until(lambda: {task for task in asyncio.all_tasks() - others if "proxy" not in repr(task)} == set())
+    await proxy.restore()
+    async with db:
+        assert (await db.api_keys.get_by_id(key.id)).id == key.id
 
 
 @pytest.fixture(scope="module")

@@ -41,8 +41,8 @@ class GroupCommit(Generic[T]):
         self._check = check
         self._groups_at_once = groups_at_once
         self._waiting: deque[_Waiting[T]] = deque()
-        self._writers: set[asyncio.Task[None]] = set()
-        self._is_cut = False
+        # What each of them is writing.
+        self._writers: dict[asyncio.Task[None], list[_Waiting[T]]] = {}
 
     async def add(self, item: T) -> None:
         """Returns when the item is committed; raises what `write` raised for it, and only for it.
@@ -54,8 +54,8 @@ class GroupCommit(Generic[T]):
         self._waiting.append((item, written))
         if len(self._writers) < self._groups_at_once:
             writer = asyncio.create_task(self._write_groups())
-            self._writers.add(writer)
-            writer.add_done_callback(self._writers.discard)  # one that never ran cannot leave by itself
+            self._writers[writer] = []
+            writer.add_done_callback(self._leave)  # one that never ran cannot leave by itself
         await written
 
     async def flush(self, timeout_s: float = math.inf) -> None:
@@ -80,20 +80,25 @@ class GroupCommit(Generic[T]):
         waiting = list(self._waiting)
         self._waiting.clear()
         _settle(waiting, NotConnectedError("the database was closed before this was written"))
-        self._is_cut = True
-        for writer in self._writers:
+        for writer, group in self._writers.items():
+            _settle(group, DatabaseUnavailableError("the database was closed while this was being written"))
             writer.cancel()
         await asyncio.wait(self._writers, timeout=_UNWIND_S)
-        self._is_cut = False
+
+    def _leave(self, writer: "asyncio.Task[None]") -> None:
+        self._writers.pop(writer, None)
 
     async def _write_groups(self) -> None:
+        writer = asyncio.current_task()
+        assert writer is not None
         while self._waiting:
             group = list(islice(self._waiting, GROUP_MAX))
             for _ in group:
                 self._waiting.popleft()
+            self._writers[writer] = group
             await self._write_group(group)
         # Now and not in a callback: those who were just told that they are written may add more before that runs.
-        self._writers.discard(asyncio.current_task())
+        self._leave(writer)
 
     async def _write_group(self, group: list[_Waiting[T]]) -> None:
         try:
@@ -107,8 +112,6 @@ class GroupCommit(Generic[T]):
             await self._write_group(group[:middle])
             await self._write_group(group[middle:])
         except asyncio.CancelledError:
-            if self._is_cut:
-                _settle(group, DatabaseUnavailableError("the database was closed while this was being written"))
             for _, written in group:
                 written.cancel()
             raise
