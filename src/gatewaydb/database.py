@@ -24,6 +24,7 @@ from gatewaydb.engines import (
     schema_status,
 )
 from gatewaydb.errors import GatewayDBError
+from gatewaydb.metering import PartitionKeeper
 from gatewaydb.repositories import Caches, Repositories
 from gatewaydb.repositories.api_keys import NOUN as API_KEYS
 from gatewaydb.repositories.models import NOUN as MODELS
@@ -87,6 +88,7 @@ class Database(Repositories):
         )
         self._cipher = CredentialCipher(self.config.encryption_keys)
         self._cleanup: Timer | None = None
+        self._partitions = PartitionKeeper(self._engine)
         super().__init__(self._engine, self._caches, self._cipher, is_cached=True)
         self._feed.subscribe(API_KEYS, self.api_keys.apply_change)
         self._feed.subscribe(MODELS, self.models.apply_change)
@@ -103,6 +105,7 @@ class Database(Repositories):
         except BaseException:
             await self._engine.close()
             raise
+        await self._partitions.start()
         self._clean_up_later()
 
     async def close(self) -> None:
@@ -115,10 +118,13 @@ class Database(Repositories):
             self._cleanup.cancel()
             self._cleanup = None
         try:
-            await self._engine.close()
+            await self._partitions.stop()
         finally:
-            for cache in self._caches:
-                cache.close()
+            try:
+                await self._engine.close()
+            finally:
+                for cache in self._caches:
+                    cache.close()
 
     async def migrate(self) -> Sequence[str]:
         """Brings a closed database to the schema of this code; gives the names of what was applied.

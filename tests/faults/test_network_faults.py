@@ -22,7 +22,7 @@ from gatewaydb.engines import base
 from gatewaydb.entities.base import new_id
 from tests.clock import until
 from tests.faults.test_postgres_faults import GONE
-from tests.postgres_server import PostgresServer
+from tests.postgres_server import PostgresServer, RunningPostgres
 from tests.proxy import TCPProxy
 
 QUERY_TIMEOUT_S = 0.5
@@ -225,6 +225,32 @@ async def test_closing_on_a_dead_line_ends_fifty_requests_in_time(
     await proxy.restore()
     async with db:
         assert (await db.api_keys.get_by_id(key.id)).id == key.id
+
+
+FULL_DISK = """
+CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE 'could not extend file: No space left on device' USING ERRCODE = 'disk_full';
+END $$;
+CREATE TRIGGER full_disk AFTER INSERT ON usage_records FOR EACH ROW EXECUTE FUNCTION full_disk();
+"""
+
+
+async def test_a_server_whose_disk_is_full_is_unavailable_and_nothing_is_half_written(
+    db: Database, cached: tuple[APIKey, str], proxy: TCPProxy, postgres: RunningPostgres
+) -> None:
+    """Only root can fill a disk; a trigger says what the server says then, in the middle of a write."""
+    key, secret = cached
+    name = proxy.url.rpartition("/")[2]
+    postgres.psql(FULL_DISK, name)
+    with pytest.raises(DatabaseUnavailableError, match="No space left"):
+        await db.usage.create_many([UsageRecord(api_key_id=key.id) for _ in range(10)])
+    with pytest.raises(DatabaseUnavailableError, match="No space left"):
+        await db.usage.create(UsageRecord(api_key_id=key.id))
+    assert await db.api_keys.authenticate(secret) == key
+    assert await db.monthly_summaries.get_by_api_key(key.id) == []
+    postgres.psql("DROP FUNCTION full_disk CASCADE", name)
+    await _assert_works(db, key)
 
 
 @pytest.fixture(scope="module")

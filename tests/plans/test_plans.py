@@ -31,6 +31,8 @@ KEYS = IDS[:3]
 REPORTS = {
     "model_search_names": "ranking needs every name on SQLite; PostgreSQL walks its trigram index in order",
     "usage_record_totals_by_key_and_model": "the spend of all keys over a range",
+    "usage_partition_list_missing": "the default partition is empty, but for records of no month that has a partition",
+    "usage_partition_count_strays": "as above",
     "contents_rows": "it counts",
     "usage_record_count_range": "repricing a range on purpose says how far it is",
     "usage_record_count_unpriced": "the same of what has no price, which the partial index holds",
@@ -38,6 +40,8 @@ REPORTS = {
     "provider_lock_credentials": "rotation goes over all credentials",
 }
 """Statements that may read a whole table, or sort, and why."""
+
+ONE_ROW = {"usage_bulk", "usage_retention"}
 
 VALUES: dict[str, Any] = {
     **dict.fromkeys(("id", "model_id", "provider_id", "model_alias_id"), IDS[7]),
@@ -56,6 +60,15 @@ VALUES: dict[str, Any] = {
     **dict.fromkeys(("start", "since"), START),
     **dict.fromkeys(("end", "before"), END),
     "before_id": IDS[-1],
+    **dict.fromkeys(("head", "first_day"), START),
+    **dict.fromkeys(("tail", "last_day"), END),
+    "request_timestamp": START,
+    **dict.fromkeys(("route_id", "prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens"), 1),
+    **dict.fromkeys(("reasoning_tokens", "response_time_ms", "price_version", "status_code", "cost_picousd"), 1),
+    **dict.fromkeys(("request_id", "error_message", "request_metadata", "response_metadata"), None),
+    **dict.fromkeys(("billable", "pricing_context"), None),
+    "ahead": 3,
+    "strays": 60,
     "year": 2026,
     "month": 1,
     **dict.fromkeys(("metadata", "condition"), "{}"),
@@ -79,7 +92,8 @@ VALUES: dict[str, Any] = {
 }
 """One value for every parameter that a statement has. A new parameter without one here fails the tests."""
 BY_STATEMENT: dict[str, dict[str, Any]] = {
-    name: {"after": IDS[7]} for name in ("api_key_list", "usage_record_list_range", "usage_record_list_unpriced")
+    **{name: {"after": IDS[7]} for name in ("api_key_list", "usage_record_list_range", "usage_record_list_unpriced")},
+    **{name: {"month": START.date()} for name in ("usage_partition_list_missing", "usage_partition_add")},
 }
 
 
@@ -98,12 +112,17 @@ class SQLiteExplainer:
         self._connection = connection
 
     def problems(self, statement: Statement) -> list[str]:
-        sql = f"EXPLAIN QUERY PLAN {statement.sql}"
-        plan = self._connection.execute(sql, bound(statement, _values(statement))).fetchall()
+        arguments = bound(statement, _values(statement))
+        plan = [
+            line
+            for step in statement.steps
+            for line in self._connection.execute(f"EXPLAIN QUERY PLAN {step}", arguments if "?" in step else [])
+        ]
         views = {detail.split()[-1] for _, _, _, detail in plan if detail.startswith(("CO-ROUTINE", "MATERIALIZE"))}
         scans = [detail for _, _, _, detail in plan if detail.startswith("SCAN ") and "VIRTUAL TABLE" not in detail]
         sorts = [detail for _, parent, _, detail in plan if detail.endswith("ORDER BY") and parent == 0]
-        tables = [scan for scan in scans if scan.split()[1] not in views and scan != "SCAN CONSTANT ROW"]
+        beside = views | ONE_ROW
+        tables = [scan for scan in scans if scan.split()[1] not in beside and scan != "SCAN CONSTANT ROW"]
         return tables + (sorts if _is_limited(statement) else [])
 
     def work(self, statement: Statement, values: Mapping[str, Any]) -> float:
@@ -125,6 +144,8 @@ class PostgresExplainer:
         self._url = url
 
     def problems(self, statement: Statement) -> list[str]:
+        if statement.sql.startswith("COPY"):
+            return []
         plan = self._explain(statement, _values(statement))
         scans = [node for node in _nodes(plan) if node["Node Type"] == "Seq Scan" or self._is_whole_index(node)]
         sorts = [

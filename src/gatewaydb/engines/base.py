@@ -2,7 +2,7 @@
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Any, Protocol, Self
@@ -59,6 +59,10 @@ class Executor(Protocol):
     @property
     def clock(self) -> Clock: ...
 
+    @property
+    def load_min_rows(self) -> int:
+        """From how many rows on `load` is quicker than a statement for all of them."""
+
     def require_here(self) -> None:
         """Raises GatewayDBError on an event loop where it cannot be used, before anybody waits for anybody there."""
 
@@ -86,6 +90,7 @@ class Transaction(ABC):
 
     dialect: Dialect
     clock: Clock
+    load_min_rows: int
 
     def __init__(self) -> None:
         self._changes: list[Change] = []
@@ -104,6 +109,10 @@ class Transaction(ABC):
     @abstractmethod
     async def execute_many(self, statement: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """The statement once for each of `rows`, all or none."""
+
+    @abstractmethod
+    async def load(self, statement: str, rows: Iterable[Mapping[str, Any]]) -> int:
+        """The quickest way for many rows into a table; gives the number of those that came in."""
 
     @abstractmethod
     async def fetch_sql(self, sql: str, arguments: Sequence[Any]) -> list[Row]:
@@ -177,6 +186,7 @@ class Engine(ABC):
     dialect: Dialect
     clock: Clock
     feed: ChangeFeed
+    load_min_rows: int
     writers: int
     """How many writes may run beside each other to advantage."""
 

@@ -1,8 +1,9 @@
 """The production engine: PostgreSQL 14 or later, through asyncpg."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from operator import itemgetter
 from typing import Any
 
 from msgspec.structs import replace
@@ -26,11 +27,14 @@ from gatewaydb.engines.postgres_replica import Replica
 from gatewaydb.engines.statements import Statement, load_statements
 from gatewaydb.errors import DatabaseUnavailableError, GatewayDBError
 
+LOAD_MIN_ROWS = 250
+
 
 class PostgresEngine(Engine):
     """An `Engine` on a pool of connections. What a caller cancels is cancelled at the server, too."""
 
     dialect = "postgres"
+    load_min_rows = LOAD_MIN_ROWS
     writers = 2
 
     def __init__(self, config: DatabaseConfig, clock: Clock, feed: ChangeFeed) -> None:
@@ -132,6 +136,7 @@ class PostgresTransaction(Transaction):
     """A transaction that holds one connection; its statements run one after another, whichever task sends them."""
 
     dialect = "postgres"
+    load_min_rows = LOAD_MIN_ROWS
 
     def __init__(self, connection: Any, clock: Clock, timeout_s: float | None) -> None:
         super().__init__()
@@ -165,6 +170,15 @@ class PostgresTransaction(Transaction):
         batch = [found.bind(row) for row in rows]
         async with self._turn:
             await asked(self._connection.executemany(found.sql, batch, timeout=self._timeout_s))
+
+    async def load(self, statement: str, rows: Iterable[Mapping[str, Any]]) -> int:
+        table, columns = self._statements[statement].copied
+        pick = itemgetter(*columns)
+        async with self._turn:
+            loading = self._connection.copy_records_to_table(
+                table, columns=columns, records=map(pick, rows), timeout=self._timeout_s
+            )
+            return _affected(await asked(loading))
 
     async def fetch_sql(self, sql: str, arguments: Sequence[Any]) -> list[Row]:
         self._connection.touch()

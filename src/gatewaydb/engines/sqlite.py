@@ -28,7 +28,7 @@ from gatewaydb.engines.changes import ChangeFeed, NotConnectedError
 from gatewaydb.engines.home import NOT_OPEN
 from gatewaydb.engines.sqlite_connection import Fetched, bound, connect_reader, connect_writer, run, typed_rows
 from gatewaydb.engines.sqlite_errors import translated
-from gatewaydb.engines.sqlite_transaction import SQLiteTransaction
+from gatewaydb.engines.sqlite_transaction import LOAD_MIN_ROWS, SQLiteTransaction
 from gatewaydb.engines.sqlite_worker import SQLiteWorker
 from gatewaydb.errors import ConfigurationError, DatabaseUnavailableError, GatewayDBError
 
@@ -40,6 +40,7 @@ class SQLiteEngine(Engine):
     """An `Engine` on `config.sqlite_path`; without a path on a private temporary file, which is gone on close."""
 
     dialect = "sqlite"
+    load_min_rows = LOAD_MIN_ROWS
     writers = 1
 
     def __init__(self, config: DatabaseConfig, clock: Clock, feed: ChangeFeed) -> None:

@@ -5,7 +5,7 @@ import sqlite3
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -24,6 +24,7 @@ _LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_BUSY_RECOV
 _ENCODE: dict[type, Callable[[Any], Any]] = {
     UUID: msgspec.to_builtins,
     datetime: lambda value: value.isoformat(timespec="microseconds"),
+    date: date.isoformat,
     Decimal: lambda value: format(value, "f"),
     list: lambda value: msgspec.json.encode(value).decode(),
 }
@@ -137,6 +138,7 @@ def _in_utc(instant: datetime) -> datetime:
 _TYPES = (
     (re.compile(r"id|(api_key|model|provider)_id"), UUID | None),
     (re.compile(r"\w+_usd|price"), Decimal | None),
+    (re.compile(r"(first_)?day"), date),
     (re.compile(r"enabled|supports_\w+|has_credentials"), bool | None),
 )
 _TIME = re.compile(r"\w+_at|request_timestamp|valid_(from|until)")

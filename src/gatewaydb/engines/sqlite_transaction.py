@@ -2,7 +2,7 @@
 
 import re
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from gatewaydb.clock import Clock
@@ -12,6 +12,7 @@ from gatewaydb.engines.sqlite_worker import SQLiteWorker, T
 from gatewaydb.engines.statements import load_statements
 from gatewaydb.errors import GatewayDBError, InvalidValueError
 
+LOAD_MIN_ROWS = 20
 _NUMBERED = re.compile(r"\$(\d+)")
 
 
@@ -19,6 +20,7 @@ class SQLiteTransaction(Transaction):
     """The writer is its own from first to last; BEGIN travels with the first statement, which saves a hop."""
 
     dialect = "sqlite"
+    load_min_rows = LOAD_MIN_ROWS
 
     def __init__(self, writer: SQLiteWorker, clock: Clock, timeout_s: float | None) -> None:
         super().__init__()
@@ -44,6 +46,21 @@ class SQLiteTransaction(Transaction):
         found = self._statements[statement]
         batch = [bound(found, row) for row in rows]
         await self._run(lambda connection: connection.executemany(found.sql, batch), found.sql)
+
+    async def load(self, statement: str, rows: Iterable[Mapping[str, Any]]) -> int:
+        found = self._statements[statement]
+        batch = [bound(found, row) for row in rows]
+
+        def load(connection: sqlite3.Connection) -> int:
+            loaded = 0
+            for step in found.steps:
+                if "?" in step:
+                    loaded = connection.executemany(step, batch).rowcount
+                else:
+                    connection.execute(step)
+            return loaded
+
+        return await self._run(load, found.sql)
 
     async def fetch_sql(self, sql: str, arguments: Sequence[Any]) -> list[Row]:
         return raw_rows(await self._sql(sql, _placed(sql, arguments)))

@@ -20,6 +20,7 @@ DIALECTS: tuple[Dialect, ...] = ("sqlite", "postgres")
 
 _HEADER = re.compile(r"^-- (name|fragment): (\w+)(?: @(sqlite|postgres))?(?: \[(point|report)\])?$", re.MULTILINE)
 _PARAMETER = re.compile(r"(?<![:\w]):([a-z_]+)\b")
+_COPY = re.compile(r"COPY (\w+) \(([^)]*)\) FROM STDIN")
 _FRAGMENT = re.compile(r"\{(\w+)\}")
 
 
@@ -37,6 +38,17 @@ class Statement(NamedTuple):
     def is_read(self) -> bool:
         """Whether it changes nothing."""
         return self.sql.startswith("SELECT")
+
+    @property
+    def steps(self) -> list[str]:
+        """The statements of which it is made: several, where SQLite needs that to load many rows."""
+        return self.sql.split(";\n")
+
+    @property
+    def copied(self) -> tuple[str, list[str]]:
+        """The table and the columns of a COPY."""
+        table, columns = _COPY.match(self.sql).groups()  # type: ignore[union-attr]
+        return table, columns.replace(",", " ").split()
 
     def bind(self, values: Mapping[str, Any]) -> list[Any]:
         """The values in placeholder order; one dialect's variant may do without some of them."""

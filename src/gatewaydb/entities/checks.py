@@ -6,17 +6,20 @@ All raise InvalidValueError with the field's name, so that bad input fails alike
 import math
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation, localcontext
+from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
 from gatewaydb.config import COST_MAX_USD, COUNT_MAX, METADATA_MAX_BYTES, NAME_MAX_CHARS, PAGE_MAX_ROWS
-from gatewaydb.entities.frozen import FrozenDict, frozen
+from gatewaydb.entities.frozen import EMPTY, FrozenDict, frozen
 from gatewaydb.errors import InvalidValueError
 
 _PICODOLLAR = Decimal("1e-12")
+_NUMBERS = (int, float)
+_LISTS = (list, tuple)
+_EXACT = Context(prec=60, rounding=ROUND_HALF_EVEN)
 
 
 def text(field: str, value: Any, max_chars: int = NAME_MAX_CHARS) -> str:
@@ -113,8 +116,7 @@ def money(field: str, value: Any, maximum: int = COST_MAX_USD) -> Decimal:
         raise InvalidValueError(f"{field}: must be finite")
     if not 0 <= amount <= maximum:
         raise InvalidValueError(f"{field}: must be from 0 to {maximum} USD")
-    with localcontext(prec=60):
-        return amount.quantize(_PICODOLLAR, rounding=ROUND_HALF_EVEN)
+    return _EXACT.quantize(amount, _PICODOLLAR)
 
 
 def optional_money(field: str, value: Any, maximum: int = COST_MAX_USD) -> Decimal | None:
@@ -136,8 +138,8 @@ def names(field: str, value: Any, max_items: int) -> tuple[str, ...]:
 
 def json_object(field: str, value: Any) -> FrozenDict:
     """A mapping of what JSON holds, frozen; None is the empty one."""
-    if value is None:
-        return FrozenDict()
+    if value is None or value is EMPTY:
+        return EMPTY
     if not isinstance(value, Mapping):
         raise InvalidValueError(f"{field}: must be a mapping, not {type(value).__name__}")
     _storable(field, value)
@@ -160,21 +162,25 @@ def page(limit: Any, offset: Any) -> tuple[int, int]:
 def _storable(field: str, value: Any, depth: int = 0) -> None:
     if depth > 50:
         raise InvalidValueError(f"{field}: is nested more than 50 levels deep")
-    match value:
-        case str():
-            free_text(field, value, METADATA_MAX_BYTES)
-        case float() if not math.isfinite(value):
-            raise InvalidValueError(f"{field}: must not hold NaN or infinity")
-        case Mapping():
-            for key, item in value.items():
-                if not isinstance(key, str):
-                    raise InvalidValueError(f"{field}: its keys must be text")
-                free_text(field, key, METADATA_MAX_BYTES)
-                _storable(field, item, depth + 1)
-        case list() | tuple():
-            for item in value:
-                _storable(field, item, depth + 1)
-        case None | bool() | int() | float():
-            pass
-        case _:
-            raise InvalidValueError(f"{field}: holds a {type(value).__name__}, which JSON does not know")
+    # The types that are common come first, and the abstract one, which is slow to tell, last.
+    if isinstance(value, str):
+        free_text(field, value, METADATA_MAX_BYTES)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise InvalidValueError(f"{field}: must not hold NaN or infinity")
+    elif value is None or isinstance(value, _NUMBERS):
+        pass
+    elif isinstance(value, _LISTS):
+        for item in value:
+            _storable(field, item, depth + 1)
+    elif isinstance(value, Mapping):
+        _storable_items(field, value, depth + 1)
+    else:
+        raise InvalidValueError(f"{field}: holds a {type(value).__name__}, which JSON does not know")
+
+
+def _storable_items(field: str, value: Mapping[Any, Any], depth: int) -> None:
+    for key, item in value.items():
+        if not isinstance(key, str):
+            raise InvalidValueError(f"{field}: its keys must be text")
+        free_text(field, key, METADATA_MAX_BYTES)
+        _storable(field, item, depth)

@@ -28,10 +28,13 @@ class FrozenDict(dict[str, Any]):
 
 
 EMPTY = FrozenDict()
+_ATOMS = (str, int, float)
 
 
 def frozen(value: Any) -> Any:
     """The same JSON-like value with mappings as FrozenDict and lists as tuples, all the way down."""
+    if isinstance(value, _ATOMS):
+        return value
     if isinstance(value, Mapping):
         return FrozenDict({key: frozen(item) for key, item in value.items()}) if value else EMPTY
     if isinstance(value, list | tuple):

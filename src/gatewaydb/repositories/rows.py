@@ -109,8 +109,8 @@ def _price_from(row: _PriceRow) -> PriceComponent:
     return PriceComponent(**asdict(row))
 
 
-def _json_object(text: str) -> FrozenDict:
-    if text == "{}":
+def _json_object(text: str | None) -> FrozenDict:
+    if text is None or text == "{}":
         return EMPTY
     value = frozen(msgspec.json.decode(text))
     assert isinstance(value, FrozenDict)

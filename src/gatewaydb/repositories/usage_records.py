@@ -1,19 +1,31 @@
 """Usage records. What is recorded is in the monthly summaries when the call returns, each record once."""
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from uuid import UUID
 
 from msgspec.structs import asdict
 
-from gatewaydb.engines import Executor, Row
+from gatewaydb.engines import Executor, Row, Transaction
 from gatewaydb.entities import KeyModelTotals, TokenTotals, UsageRecord, UsageTotals, checks
-from gatewaydb.errors import InvalidValueError, UsageRecordNotFoundError
+from gatewaydb.errors import (
+    AlreadyExistsError,
+    DatabaseUnavailableError,
+    InvalidValueError,
+    UsageRecordNotFoundError,
+)
 from gatewaydb.repositories.base import FIRST_ID, Repository, last_of_page, page
 from gatewaydb.repositories.rows import json_text, usage_record_from
+from gatewaydb.repositories.usage_routes import UsageRoutes, route_of
 
 _PICODOLLAR_EXPONENT = 12
+_CHUNK_ROWS = 5_000
+_STATEMENT_ROWS = 1_000
+_ID_TYPES = (UUID, type(None))
+_TEXT_TYPES = (str, type(None))
+_JSON_FIELDS = ("request_metadata", "response_metadata", "billable", "pricing_context")
+RowOf = Callable[[UsageRecord], Row]
 
 
 class UsageRepository(Repository):
@@ -22,6 +34,7 @@ class UsageRepository(Repository):
     def __init__(self, db: Executor) -> None:
         super().__init__(db)
         self._recorder = db.grouped(self._insert)
+        self._routes = UsageRoutes(db)
 
     async def create(self, record: UsageRecord) -> UsageRecord:
         """Records one request; returns when it is committed, with the record as stored.
@@ -34,12 +47,15 @@ class UsageRepository(Repository):
         await self._recorder.add(checked)
         return checked
 
-    async def create_many(self, records: Sequence[UsageRecord]) -> int:
-        """Records all or none, in one statement; gives the number of those that were not there yet.
+    async def create_many(self, records: Iterable[UsageRecord]) -> int:
+        """Records all or none, in one transaction; gives the number of those that were not there yet.
 
         Raises InvalidValueError if one of them is invalid, and then records none.
         """
-        return await self._insert([record.checked() for record in records])
+        batch = list(records)
+        if len(batch) >= self._db.load_min_rows and all(map(_is_plain, batch)):
+            return await self._insert(batch, _checked_row)
+        return await self._insert([record.checked() for record in batch])
 
     async def get_by_id(self, record_id: UUID) -> UsageRecord:
         """The record with this id. Raises UsageRecordNotFoundError."""
@@ -98,8 +114,9 @@ class UsageRepository(Repository):
         The monthly summaries move with them, in one transaction. Gives the number of records that were found.
         """
         changes = [record.checked() for record in sorted(records, key=lambda record: record.id)]
-        names = ("id", "model_id", "cost_picousd", "price_version")
-        batch = json_text([{name: row[name] for name in names} for row in map(_stored, changes)])
+        names = ("id", "request_timestamp", "model_id", "route_id", "cost_picousd", "price_version")
+        await self._routes.add(changes)
+        batch = json_text([{name: row[name] for name in names} for row in map(usage_row, changes)])
         return await self._db.execute("usage_record_reprice", batch=batch)
 
     async def get_total_cost_by_api_key(self, api_key_id: UUID, start: datetime, end: datetime) -> Decimal:
@@ -112,19 +129,28 @@ class UsageRepository(Repository):
         return TokenTotals(totals.prompt_tokens, totals.completion_tokens, totals.total_tokens)
 
     async def get_totals_by_api_key(self, api_key_id: UUID, start: datetime, end: datetime) -> UsageTotals:
-        """Requests, tokens and cost of one key."""
+        """Requests, tokens and cost of one key. Whole days come from the daily summaries."""
         key = checks.identifier("api_key_id", api_key_id)
-        row = await self._db.fetch_one("usage_record_totals_by_api_key", api_key_id=key, **_range(start, end))
+        row = await self._db.fetch_one("usage_record_totals_by_api_key", api_key_id=key, **_days(start, end))
         return UsageTotals(**(row or {}))
 
     async def get_totals_by_key_and_model(self, start: datetime, end: datetime) -> Sequence[KeyModelTotals]:
-        """Requests, tokens and cost of every key with every model, dearest first. It reads the whole range."""
-        rows = await self._db.fetch_all("usage_record_totals_by_key_and_model", **_range(start, end))
+        """Requests, tokens and cost of every key with every model, dearest first. Whole days come from summaries."""
+        rows = await self._db.fetch_all("usage_record_totals_by_key_and_model", **_days(start, end))
         return [KeyModelTotals(**row) for row in rows]
 
-    async def _insert(self, records: Sequence[UsageRecord]) -> int:
-        # A second statement would wait for records that others insert while it holds summaries that they wait for.
-        return await self._db.execute("usage_record_insert", batch=_batch(sorted(records, key=_unique_key)))
+    async def _insert(self, records: Sequence[UsageRecord], row_of: RowOf | None = None) -> int:
+        batch = sorted(records, key=_unique_key)
+        try:
+            await self._routes.add(batch)
+            if len(batch) < self._db.load_min_rows:
+                # A second statement would wait for records of others while it holds summaries that they wait for.
+                return await self._db.execute("usage_record_insert", batch=_batch(map(usage_row, batch)))
+            async with self._db.transaction() as tx:
+                return await _load(tx, batch, row_of or usage_row)
+        except DatabaseUnavailableError:
+            self._routes.forget()
+            raise
 
     async def _page(
         self, start: datetime, end: datetime, limit: int, offset: int, after: UsageRecord | UUID | None
@@ -137,6 +163,24 @@ class UsageRepository(Repository):
         return {"before": last.request_timestamp, "before_id": last.id, **bounds}
 
 
+async def _load(tx: Transaction, records: Sequence[UsageRecord], row_of: RowOf) -> int:
+    """As many records as there are; what is there already is left out. Rows are made while the database takes them."""
+    inserted, are_new = 0, True
+    for first in range(0, len(records), _CHUNK_ROWS):
+        chunk = records[first : first + _CHUNK_ROWS]
+        if are_new:
+            try:
+                async with tx.transaction():
+                    inserted += await tx.load("usage_record_load", map(row_of, chunk))
+                    continue
+            except AlreadyExistsError:
+                are_new = False  # it is a replay; the rest will be, too
+        for start in range(0, len(chunk), _STATEMENT_ROWS):
+            rows = map(row_of, chunk[start : start + _STATEMENT_ROWS])
+            inserted += await tx.execute("usage_record_insert", batch=_batch(rows))
+    return inserted
+
+
 def _range(start: datetime, end: datetime) -> dict[str, datetime]:
     bounds = {"start": checks.instant("start", start), "end": checks.instant("end", end)}
     if bounds["start"] > bounds["end"]:
@@ -144,22 +188,58 @@ def _range(start: datetime, end: datetime) -> dict[str, datetime]:
     return bounds
 
 
+def _days(start: datetime, end: datetime) -> dict[str, date]:
+    """The range in three parts: records from `start` to `head`, whole days, records from `tail` to `end`."""
+    span = _range(start, end)
+    is_cut = span["start"].time() > time() and span["start"].date() < date.max
+    first = span["start"].date() + timedelta(days=is_cut)
+    last = max(first, span["end"].date())
+    head, tail = (datetime.combine(day, time(), UTC) for day in (first, last))
+    bounds = {"head": min(head, span["end"]), "tail": max(tail, span["start"])}
+    return {**span, **bounds, "first_day": first, "last_day": last}
+
+
 def _unique_key(record: UsageRecord) -> tuple[UUID, str, UUID]:
     return record.api_key_id, record.request_id or "", record.id
 
 
-def _batch(records: Sequence[UsageRecord]) -> str:
-    return json_text([_stored(record) for record in records])
+def _is_plain(record: UsageRecord) -> bool:
+    """Whether what it is sorted by, and its route, are what they will be after the checks."""
+    return (
+        type(record.api_key_id) is UUID
+        and type(record.id) is UUID
+        and type(record.model_id) in _ID_TYPES
+        and type(record.provider_id) in _ID_TYPES
+        and type(record.request_id) in _TEXT_TYPES
+        and type(record.model_name) in _TEXT_TYPES
+        and type(record.endpoint) in _TEXT_TYPES
+    )
 
 
-def _stored(record: UsageRecord) -> Row:
-    row = asdict(record)
-    cost = row.pop("cost_usd")
+def _batch(rows: Iterable[Row]) -> str:
+    # The width of times is fixed, because SQLite compares them as text. The cost is told in whole picodollars.
+    return json_text(
+        [
+            {**row, "request_timestamp": row["request_timestamp"].isoformat(timespec="microseconds"), "cost_usd": None}
+            for row in rows
+        ]
+    )
+
+
+def usage_row(record: UsageRecord) -> Row:
+    """A checked record as it is stored."""
+    return _stored(record, asdict(record))
+
+
+def _checked_row(record: UsageRecord) -> Row:
+    """As usage_row, of one that was not checked. Raises InvalidValueError."""
+    return _stored(record, record.checked_fields())
+
+
+def _stored(record: UsageRecord, row: Row) -> Row:
+    cost = row["cost_usd"]
+    row["route_id"] = route_of(record)
     row["cost_picousd"] = None if cost is None else int(cost.scaleb(_PICODOLLAR_EXPONENT))
-    # The width is fixed, because SQLite compares times as text.
-    row["request_timestamp"] = record.request_timestamp.isoformat(timespec="microseconds")
-    row["request_metadata"] = json_text(record.request_metadata)
-    row["response_metadata"] = json_text(record.response_metadata)
-    row["billable"] = None if record.billable is None else json_text(record.billable)
-    row["pricing_context"] = json_text(record.pricing_context)
+    for field in _JSON_FIELDS:
+        row[field] = json_text(row[field]) if row[field] else None
     return row

@@ -8,6 +8,8 @@ UNION ALL SELECT 'model_aliases' AS name, count(*) AS total FROM model_aliases
 UNION ALL SELECT 'model_alias_tags' AS name, count(*) AS total FROM model_alias_tags
 UNION ALL SELECT 'providers' AS name, count(*) AS total FROM providers
 UNION ALL SELECT 'usage_records' AS name, count(*) AS total FROM usage_records
+UNION ALL SELECT 'usage_routes' AS name, count(*) AS total FROM usage_routes
+UNION ALL SELECT 'daily_usage_summaries' AS name, count(*) AS total FROM daily_usage_summaries
 UNION ALL SELECT 'monthly_usage_summaries' AS name, count(*) AS total FROM monthly_usage_summaries;
 
 -- name: contents_size @postgres [report]
