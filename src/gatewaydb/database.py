@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
@@ -112,18 +112,21 @@ class Database(Repositories):
         self._clean_up_later()
 
     async def close(self) -> None:
-        """Waits a moment for what is running, then disconnects. Harmless on a closed database.
+        """Waits up to 5 s for what is running, cuts off what still is, and disconnects. Harmless on a closed database.
 
-        Its recorders are closed first: what they cannot ship within five seconds stays in their journals.
+        Its recorders are closed first: what they cannot ship within five seconds stays in their journals. Raises
+        GatewayDBError on another event loop than that of `open`, unless that one has ended.
         """
+        self._engine.require_for_closing()
         if self._cleanup is not None:
             self._cleanup.cancel()
             self._cleanup = None
-        await self._partitions.stop()
-        await asyncio.gather(*(recorder.close() for recorder in self._recorders))
-        await self._engine.close()
-        for cache in self._caches:
-            cache.close()
+        async with AsyncExitStack() as last_first:
+            for cache in self._caches:
+                last_first.callback(cache.close)
+            last_first.push_async_callback(self._engine.close)
+            last_first.push_async_callback(self._close_recorders)
+            last_first.push_async_callback(self._partitions.stop)
 
     def recorder(
         self, path: str | os.PathLike[str], *, max_bytes: int = JOURNAL_MAX_BYTES, when_full: WhenFull = "wait"
@@ -201,6 +204,9 @@ class Database(Repositories):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    async def _close_recorders(self) -> None:
+        await asyncio.gather(*(recorder.close() for recorder in self._recorders))
 
     def _clean_up_later(self) -> None:
         self._cleanup = self._clock.call_later(CLEANUP_INTERVAL.total_seconds(), self._clean_up_and_again)

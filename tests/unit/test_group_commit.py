@@ -3,6 +3,7 @@ from collections.abc import Callable
 
 import pytest
 
+from gatewaydb.engines.changes import NotConnectedError
 from gatewaydb.engines.group_commit import GROUP_MAX, GroupCommit
 from gatewaydb.errors import DatabaseUnavailableError, GatewayDBError, InvalidValueError
 
@@ -105,6 +106,34 @@ async def test_flush_waits_for_all_that_came_before(store: Store) -> None:
     await group.flush()
     assert store.groups == [[0, 1, 2]]
     await asyncio.gather(*tasks)
+
+
+async def test_a_flush_is_bounded_and_who_was_not_written_is_told(store: Store) -> None:
+    store.gate.clear()
+    group = grouped(store)
+    tasks = [asyncio.create_task(group.add(item)) for item in range(3)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    tasks += [asyncio.create_task(group.add(item)) for item in range(3, 6)]
+    await asyncio.sleep(0)
+    await group.flush(0.01)
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(result) for result in results] == [DatabaseUnavailableError] * 3 + [NotConnectedError] * 3
+    assert store.groups == []
+    store.gate.set()
+    await group.add(7)
+    assert store.groups == [[7]]
+
+
+async def test_a_flush_that_is_cancelled_tells_them_too(store: Store) -> None:
+    store.gate.clear()
+    group = grouped(store)
+    task = asyncio.create_task(group.add(1))
+    await asyncio.sleep(0)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(group.flush(), 0.01)
+    with pytest.raises(DatabaseUnavailableError, match="closed"):
+        await task
 
 
 async def test_a_writer_that_is_cancelled_leaves_nobody_waiting(store: Store) -> None:
