@@ -4,6 +4,7 @@ from gatewaydb.clock import Clock
 from gatewaydb.config import DatabaseConfig
 from gatewaydb.engines.base import Engine, Executor, PoolStats, Row, Transaction
 from gatewaydb.engines.changes import ChangeFeed
+from gatewaydb.engines.coalescing import Lookup
 from gatewaydb.engines.migrations import (
     SchemaStatus,
     migrate,
@@ -31,6 +32,7 @@ __all__ = [
     "Dialect",
     "Engine",
     "Executor",
+    "Lookup",
     "PoolStats",
     "Row",
     "SchemaStatus",

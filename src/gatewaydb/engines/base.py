@@ -11,6 +11,7 @@ import msgspec
 
 from gatewaydb.clock import Clock
 from gatewaydb.engines.changes import Change, ChangeFeed, publishing
+from gatewaydb.engines.coalescing import Coalesced, Direct, K, Lookup, Reader, V
 from gatewaydb.engines.group_commit import GroupCommit, T, Ungrouped, Write, Writer
 from gatewaydb.engines.statements import Dialect, Statement, load_statements
 from gatewaydb.errors import GatewayDBError
@@ -73,6 +74,9 @@ class Executor(Protocol):
     def grouped(self, write: Write[T]) -> Writer[T]:
         """Makes single writes of many tasks one transaction; inside a transaction, writes at once."""
 
+    def coalesced(self, lookup: Lookup[K, V]) -> Reader[K, V]:
+        """Makes single reads of many tasks one query, where that saves anything."""
+
 
 class Transaction(ABC):
     """One open transaction, an `Executor` itself. Its changes wait here until it has committed."""
@@ -130,6 +134,9 @@ class Transaction(ABC):
     def grouped(self, write: Write[T]) -> Writer[T]:
         return Ungrouped(write)
 
+    def coalesced(self, lookup: Lookup[K, V]) -> Reader[K, V]:
+        return Direct(lookup)
+
     @asynccontextmanager
     async def run(self, feed: ChangeFeed) -> AsyncIterator[Self]:
         """The life of the outermost transaction: begin, the caller's block, commit or rollback, publish."""
@@ -169,12 +176,15 @@ class Engine(ABC):
     feed: ChangeFeed
     writers: int
     """How many writes may run beside each other to advantage."""
+    queries_at_once: int
+    """How many queries for the misses of one noun may run beside each other; 0: each miss has its own."""
 
     def __init__(self, clock: Clock, feed: ChangeFeed) -> None:
         self.clock = clock
         self.feed = feed
         self._statements = load_statements(self.dialect)
         self._groups: list[GroupCommit[Any]] = []
+        self._readers: list[Coalesced[Any, Any]] = []
         self._transactions: dict[asyncio.Task[Any] | None, Transaction] = {}
 
     @abstractmethod
@@ -223,6 +233,21 @@ class Engine(ABC):
         group: GroupCommit[T] = GroupCommit(write, self._refuse_inside_transaction, self.writers)
         self._groups.append(group)
         return group
+
+    def coalesced(self, lookup: Lookup[K, V]) -> Reader[K, V]:
+        if self.queries_at_once == 0:
+            return Direct(lookup)
+        reader = Coalesced(lookup, self.clock, self.queries_at_once)
+        self._readers.append(reader)
+        return reader
+
+    def _start_readers(self) -> None:
+        for reader in self._readers:
+            reader.breaker.start()
+
+    async def _stop_readers(self) -> None:
+        for reader in self._readers:
+            await reader.stop()
 
     async def _flush_groups(self) -> None:
         for group in self._groups:

@@ -34,14 +34,18 @@ class PostgresEngine(Engine):
 
     def __init__(self, config: DatabaseConfig, clock: Clock, feed: ChangeFeed) -> None:
         super().__init__(clock, feed)
+        # A flood of misses leaves most connections to others, and two keep server and client busy at the same time.
+        self.queries_at_once = min(2, max(1, config.max_open_conns // 4))
         self._timeout_s = config.query_timeout.total_seconds()
         self._pool = PostgresPool(config, clock)
 
     async def open(self) -> None:
         await self._pool.open()
+        self._start_readers()
 
     async def close(self) -> None:
         await self._flush_groups()
+        await self._stop_readers()
         await self._pool.close()
 
     async def health(self) -> None:

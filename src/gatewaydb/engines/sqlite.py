@@ -41,6 +41,7 @@ class SQLiteEngine(Engine):
 
     dialect = "sqlite"
     writers = 1
+    queries_at_once = 0  # a point read runs on the loop's thread: there is none to wait for
 
     def __init__(self, config: DatabaseConfig, clock: Clock, feed: ChangeFeed) -> None:
         super().__init__(clock, feed)
