@@ -159,6 +159,15 @@ async def test_recovery_is_noticed_within_a_second_and_what_changed_meanwhile_is
     assert not any(isinstance(result, Exception) for result in results)
 
 
+async def test_who_was_answered_may_ask_on(db: Database, outage: Outage) -> None:
+    outage.begin()
+    await first_failure(db)
+    outage.end()
+    await db.health()
+    _, secret = await db.api_keys.issue("after")
+    await db.api_keys.authenticate(secret)
+
+
 async def test_one_lost_connection_is_no_outage(server: PostgresServer, db: Database, callers: Callers) -> None:
     server.psql(
         "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"

@@ -121,6 +121,35 @@ async def test_a_probe_that_hangs_is_given_up(
     assert not breaker.is_open
 
 
+async def test_an_answer_to_somebody_else_ends_unavailability_and_no_timeout(breaker: Breaker, probes: Probes) -> None:
+    probes.hangs = True
+    breaker.note(DatabaseUnavailableError("gone"), probes.ask)
+    breaker.note_answer()
+    breaker.check()
+    breaker.note(QueryTimeoutError("one table is locked"), probes.ask)
+    await turns()
+    breaker.note_answer()
+    with pytest.raises(DatabaseUnavailableError):
+        breaker.check()
+    breaker.close()
+    breaker.check()
+
+
+async def test_it_opens_again_after_it_was_closed(breaker: Breaker, probes: Probes, clock: ManualClock) -> None:
+    for _ in range(3):
+        breaker.note(DatabaseUnavailableError("gone"), probes.ask)
+        await turns()
+        breaker.close()
+        await turns()
+    breaker.note(DatabaseUnavailableError("gone"), probes.ask)
+    await turns()
+    probes.error = None
+    clock.advance(FIRST_PAUSE_S)
+    await turns()
+    breaker.check()
+    assert probes.most == 1
+
+
 async def test_it_does_nothing_before_start_and_after_stop(probes: Probes, clock: ManualClock) -> None:
     breaker = Breaker(clock)
     for _ in range(2):

@@ -223,6 +223,7 @@ class Engine(ABC):
             try:
                 async with transaction.run(self.feed):
                     yield transaction
+                self._note_answer()
             finally:
                 del self._transactions[task]
 
@@ -244,6 +245,10 @@ class Engine(ABC):
     def _start_readers(self) -> None:
         for reader in self._readers:
             reader.breaker.start()
+
+    def _note_answer(self) -> None:
+        for reader in self._readers:
+            reader.breaker.note_answer()
 
     async def _stop_readers(self) -> None:
         for reader in self._readers:

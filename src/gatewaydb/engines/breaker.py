@@ -1,8 +1,8 @@
 """Nobody waits for a timeout that another has just suffered.
 
 An error that means an outage opens the breaker: from then on reads fail at once. One probe at a time asks the database
-in the background, at first at once and then after ever longer pauses, and its first answer closes the breaker. No
-caller's request is a probe.
+in the background, at first at once and then after ever longer pauses, and its first answer closes the breaker. So does
+an answer that anybody else was given meanwhile. No caller's read is a probe.
 """
 
 import asyncio
@@ -52,13 +52,28 @@ class Breaker:
             self._outage = error
             self._recovery = asyncio.create_task(self._recover(probe))
 
+    def note_answer(self) -> None:
+        """The database answered somebody: it was unavailable, and is not now.
+
+        After a timeout this says little, because what is locked may be one table: only a probe or `close` ends that.
+        """
+        if isinstance(self._outage, DatabaseUnavailableError):
+            self.close()
+
+    def close(self) -> None:
+        """Lets the next read try."""
+        self._outage = None
+        if self._recovery is not None:
+            self._recovery.cancel()
+
     def start(self) -> None:
         """From now on there is a database that can be down."""
         self._is_started = True
 
     async def stop(self) -> None:
         """Ends the probing and closes the breaker."""
-        self._is_started, self._outage = False, None
+        self._is_started = False
+        self.close()
         tasks = [task for task in (self._recovery, *self._probes) if task is not None]
         for task in tasks:
             task.cancel()

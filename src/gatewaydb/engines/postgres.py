@@ -54,6 +54,8 @@ class PostgresEngine(Engine):
                 await _asked(connection.fetchval("SELECT 1", timeout=self._timeout_s))
         except GatewayDBError as error:
             raise DatabaseUnavailableError(str(error)) from error
+        for reader in self._readers:
+            reader.breaker.close()
 
     def stats(self) -> PoolStats:
         return self._pool.stats()
@@ -62,18 +64,22 @@ class PostgresEngine(Engine):
         found = self._statement(statement)
         async with self._pool.connection() as connection:
             rows = await _asked(connection.fetch(found.sql, *found.bind(values), timeout=self._timeout_s))
+        self._note_answer()
         return [dict(row) for row in rows]
 
     async def fetch_one(self, statement: str, **values: Any) -> Row | None:
         found = self._statement(statement)
         async with self._pool.connection() as connection:
             row = await _asked(connection.fetchrow(found.sql, *found.bind(values), timeout=self._timeout_s))
+        self._note_answer()
         return None if row is None else dict(row)
 
     async def execute(self, statement: str, **values: Any) -> int:
         found = self._statement(statement)
         async with self._pool.connection() as connection:
-            return _affected(await _asked(connection.execute(found.sql, *found.bind(values), timeout=self._timeout_s)))
+            status = await _asked(connection.execute(found.sql, *found.bind(values), timeout=self._timeout_s))
+        self._note_answer()
+        return _affected(status)
 
     @asynccontextmanager
     async def _new_transaction(self) -> AsyncIterator[Transaction]:
