@@ -8,16 +8,18 @@ from typing import Annotated
 from cyclopts import App, Parameter
 from rich.console import Console
 
-from benchmarks import bulk, catalog, costs, eviction, hits, journal, memory, sqlite_reads, usage
+from benchmarks import bulk, catalog, costs, eviction, hit_rates, hits, journal, memory, misses, sqlite_reads, usage
 from benchmarks.databases import Bench
 from benchmarks.harness import QUICK, Row, Sizes
 from benchmarks.report import Report, machine, show, write_json
 
 BENCHMARKS: dict[str, Callable[[Bench], list[Row]]] = {
     "hits": hits.measure,
+    "misses": misses.measure,
     "memory": memory.measure,
     "sqlite": sqlite_reads.measure,
     "eviction": eviction.measure,
+    "hit_rates": hit_rates.measure,
     "costs": costs.measure,
     "catalog": catalog.measure,
     "usage": usage.measure,
@@ -42,7 +44,7 @@ def run(
     quick
         Tiny sizes, to see that everything runs: the figures mean nothing.
     only
-        Only these benchmarks: hits, memory, sqlite, eviction, costs, catalog, usage, bulk, journal.
+        Only these benchmarks: hits, misses, memory, sqlite, eviction, hit_rates, costs, catalog, usage, bulk, journal.
     json
         Also write the rows to this file.
     """

@@ -26,6 +26,8 @@ class Sizes(Struct, frozen=True, kw_only=True):
     rounds: int = 100
     calls: int = 5_000
     slow_calls: int = 500
+    cold_keys: int = 10_000
+    miss_rounds: int = 5
     keys: int = 1_000
     cached_keys: int = 5_000
     models: int = 500
@@ -44,6 +46,8 @@ QUICK = Sizes(
     rounds=3,
     calls=300,
     slow_calls=50,
+    cold_keys=500,
+    miss_rounds=2,
     keys=100,
     cached_keys=200,
     models=50,

@@ -43,6 +43,7 @@ SHIPPING_BACKOFF_FIRST = timedelta(milliseconds=100)
 SHIPPING_BACKOFF_MAX = timedelta(seconds=5)
 RECORDER_CLOSE_TIMEOUT = timedelta(seconds=5)
 DEFAULT_SQLITE_URL = "sqlite:///llmgateway.db"
+CACHE_POLICIES = ("lru", "sieve")
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 
 # What libpq takes in a URL and we hand on as it is; everything else there has to be a setting of ours.
@@ -96,6 +97,12 @@ class DatabaseConfig(metaclass=_Settings):
     api_key_cache_ttl: timedelta = timedelta(minutes=5)
     model_cache_size: int = 500
     model_cache_ttl: timedelta = timedelta(minutes=15)
+    cache_policy: str = "lru"
+    # Made-up keys and names: each is asked for once in `absent_ttl`.
+    absent_size: int = 10_000
+    absent_ttl: timedelta = timedelta(seconds=5)
+    # How long what has expired goes on serving while the database is down.
+    stale_if_error: timedelta = timedelta(minutes=5)
     # Fernet keys for provider credentials, comma-separated: the first encrypts, all of them decrypt.
     encryption_keys: str | None = None
     # A replica for reports, by a whole URL of its own.
@@ -123,6 +130,10 @@ class DatabaseConfig(metaclass=_Settings):
             api_key_cache_ttl: timedelta | str = ...,
             model_cache_size: int | str = ...,
             model_cache_ttl: timedelta | str = ...,
+            cache_policy: str = ...,
+            absent_size: int | str = ...,
+            absent_ttl: timedelta | str = ...,
+            stale_if_error: timedelta | str = ...,
             encryption_keys: str | None = None,
             read_url: str | None = None,
         ) -> None: ...
@@ -138,6 +149,8 @@ class DatabaseConfig(metaclass=_Settings):
             object.__setattr__(self, "max_idle_conns", self.max_open_conns)
         if self.ssl_mode is not None and self.ssl_mode not in SSL_MODES:
             raise ConfigurationError(f"ssl_mode: {self.ssl_mode!r} is none of {', '.join(SSL_MODES)}")
+        if self.cache_policy not in CACHE_POLICIES:
+            raise ConfigurationError(f"cache_policy: {self.cache_policy!r} is none of {', '.join(CACHE_POLICIES)}")
         for name in _AT_LEAST_ONE:
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"{name}: must be at least 1")
@@ -307,12 +320,13 @@ _CONVERT: dict[Any, Callable[[str, Any], Any]] = {
     int: _integer,
     bool: _boolean,
     int | None: _port,
+    str: _text,
     str | None: _text,
 }
 _SCHEMES = ("sqlite", "postgresql", "postgres")
 _PLACE = ("url", "host", "port", "database", "user", "password")
 _NOT_IN_URLS = (*_PLACE, "read_url")
-_AT_LEAST_ONE = ("max_open_conns", "api_key_cache_size", "model_cache_size")
+_AT_LEAST_ONE = ("max_open_conns", "api_key_cache_size", "model_cache_size", "absent_size")
 
 ENVIRONMENT: dict[str, str] = {
     **{f"DATABASE_{field.name.upper()}": field.name for field in dataclasses.fields(DatabaseConfig)},
@@ -321,6 +335,8 @@ ENVIRONMENT: dict[str, str] = {
         for noun in ("api_key", "model")
         for what in ("size", "ttl")
     },
+    "CACHE_POLICY": "cache_policy",
+    **{f"CACHE_{name.upper()}": name for name in ("absent_size", "absent_ttl", "stale_if_error")},
     "GATEWAYDB_ENCRYPTION_KEYS": "encryption_keys",
 }
 """Environment variable -> setting."""

@@ -4,13 +4,12 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import timedelta
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import msgspec
 
-from gatewaydb.cache import CacheStats, LRUCache
+from gatewaydb.cache import CacheStats
 from gatewaydb.clock import SYSTEM_CLOCK, Clock, Timer
 from gatewaydb.config import CLEANUP_INTERVAL, JOURNAL_MAX_BYTES, DatabaseConfig
 from gatewaydb.credentials import CredentialCipher
@@ -46,11 +45,18 @@ class DatabaseContents(msgspec.Struct, frozen=True, kw_only=True):
     rows: dict[str, int]
 
 
+class WarmedEntries(NamedTuple):
+    """How many entries `Database.warm` loaded."""
+
+    api_keys: int
+    models: int
+
+
 class DatabaseTransaction(Repositories):
     """An open transaction: the same repositories, which see its own state, and SQL of one's own."""
 
     def __init__(self, transaction: Transaction, cipher: CredentialCipher) -> None:
-        super().__init__(transaction, _no_caches(transaction.clock), cipher, is_cached=False)
+        super().__init__(transaction, Caches.none(transaction.clock), cipher, is_cached=False)
         self._transaction = transaction
         self._cipher = cipher
 
@@ -84,10 +90,7 @@ class Database(Repositories):
         self._clock = clock
         self._feed = ChangeFeed()
         self._engine = make_engine(self.config, clock, self._feed)
-        self._caches = Caches(
-            LRUCache(self.config.api_key_cache_size, self.config.api_key_cache_ttl, clock),
-            LRUCache(self.config.model_cache_size, self.config.model_cache_ttl, clock),
-        )
+        self._caches = Caches.of(self.config, clock)
         self._cipher = CredentialCipher(self.config.encryption_keys)
         self._cleanup: Timer | None = None
         self._partitions = PartitionKeeper(self._engine)
@@ -170,8 +173,8 @@ class Database(Repositories):
         pool = self._engine.stats()
         return DatabaseStats(
             **{name: getattr(pool, name) for name in pool.__struct_fields__},
-            api_key_cache=self._caches.api_keys.stats(),
-            model_cache=self._caches.models.stats(),
+            api_key_cache=self.api_keys.cache_stats(),
+            model_cache=self.models.cache_stats(),
         )
 
     async def contents(self) -> DatabaseContents:
@@ -183,8 +186,19 @@ class Database(Repositories):
         )
 
     def cleanup_expired_cache_entries(self) -> tuple[int, int]:
-        """Frees the room of expired entries; gives (API keys, models) removed. It also runs every minute by itself."""
+        """Takes expired entries out; gives (API keys, models) removed. It also runs every minute by itself.
+
+        While the database is down they can still stand in, until `stale_if_error` has passed or their room is needed.
+        """
         return self._caches.api_keys.cleanup(), self._caches.models.cleanup()
+
+    async def warm(self, limit: int | None = None) -> WarmedEntries:
+        """Loads the keys and models whose last use is the latest, so that a new process begins with hits.
+
+        At most `limit` of each, and no more than there is room for: nothing leaves a cache for it. `open` does not do
+        this by itself. Raises DatabaseUnavailableError, QueryTimeoutError, InvalidValueError.
+        """
+        return WarmedEntries(await self.api_keys.warm(limit), await self.models.warm(limit))
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[DatabaseTransaction]:
@@ -214,7 +228,3 @@ class Database(Repositories):
     def _clean_up_and_again(self) -> None:
         self.cleanup_expired_cache_entries()
         self._clean_up_later()
-
-
-def _no_caches(clock: Clock) -> Caches:
-    return Caches(LRUCache(1, timedelta(0), clock), LRUCache(1, timedelta(0), clock))

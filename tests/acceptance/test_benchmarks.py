@@ -29,9 +29,11 @@ def quick_rows(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]
 def test_every_benchmark_gives_figures_and_verdicts(quick_rows: list[dict[str, Any]]) -> None:
     assert {row["benchmark"] for row in quick_rows} == {
         "hits",
+        "misses",
         "memory",
         "sqlite",
         "eviction",
+        "hit rates",
         "costs",
         "catalog",
         "usage",
@@ -58,4 +60,4 @@ def test_an_unknown_benchmark_is_named_with_those_that_there_are() -> None:
     done = run_benchmarks("--only", "coffee")
     assert done.returncode == 2
     assert "no benchmark is named coffee" in done.stderr
-    assert "hits, memory, sqlite" in done.stderr
+    assert "hits, misses, memory, sqlite" in done.stderr

@@ -73,7 +73,7 @@ async def test_a_database_error_rolls_back_and_the_database_goes_on(db: Database
 
 
 async def test_others_see_a_transaction_only_once_it_has_committed(make_database: MakeDatabase) -> None:
-    writer, reader = await make_database(), await make_database()
+    writer, reader = await make_database(), await make_database(absent_ttl="0s")
     async with writer.transaction() as tx:
         key, _ = await tx.api_keys.issue("new")
         assert await tx.api_keys.get_by_hash(key.key_hash) == key

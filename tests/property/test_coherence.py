@@ -183,7 +183,8 @@ class World:
     def cached(self) -> State:
         """What the caches would give at once."""
         caches = (self.db._caches.api_keys, self.db._caches.models)
-        return {subject: entry.value for cache in caches for subject, entry in cache.live.items()}
+        cached: State = {subject: entry.value for cache in caches for subject, entry in cache.values.live.items()}
+        return cached | {subject: None for cache in caches for subject in cache.absent.live}
 
     async def read(self, subject: Subject) -> None:
         """Fails where the answer is older than the last change that had ended when the read began."""

@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from gatewaydb.cache import LRUCache, ReadThrough
+from gatewaydb.cache import Memory, ReadThrough
 from tests.clock import ManualClock
 
 T = TypeVar("T")
@@ -47,16 +47,21 @@ class Asked(NamedTuple):
 
 
 class ReadThroughMachine(RuleBasedStateMachine):
-    """Nothing runs but in `step`, which is one turn of the loop for each task that can go on."""
+    """Nothing runs but in `step`, which is one turn of the loop for each task that can go on. Time stands still."""
+
+    coalesced = 0
 
     @initialize()
     def make(self) -> None:
         self.loop = asyncio.new_event_loop()
-        self.reads: ReadThrough[str, int] = ReadThrough(LRUCache[str, int](10, timedelta(0), ManualClock()), self.load)
+        self.memory = Memory[str, int](
+            10, timedelta(0), ManualClock(), absent_capacity=10, absent_ttl=timedelta(seconds=1)
+        )
+        self.reads = ReadThrough(self.memory, self, "things")
         self.history: dict[str, list[Value]] = {key: [n] for n, key in enumerate(KEYS)}
         self.writes = len(KEYS)
         self.floor = dict.fromkeys(KEYS, 0)
-        self.expected: dict[str, int] = {}
+        self.expected: dict[str, Value] = {}
         self.in_the_air: list[Load] = []
         self.tasks: dict[asyncio.Task[Value], Asked | None] = {}
         self.cancelled: set[asyncio.Task[Value]] = set()
@@ -72,7 +77,7 @@ class ReadThroughMachine(RuleBasedStateMachine):
         load.has_landed = True
         if load.error is not None:
             raise load.error
-        if load.value is not None and not load.is_revoked:
+        if not load.is_revoked:
             self.expected[key] = load.value
         return load.value
 
@@ -87,7 +92,7 @@ class ReadThroughMachine(RuleBasedStateMachine):
             with suppress(asyncio.CancelledError):
                 await asyncio.sleep(0)
         self.tasks[task] = Asked(key, self.floor[key], self.on_board(key))
-        entry = self.reads.cache.live.get(key)
+        entry = self.memory.values.live.get(key)
         return await self.reads.fetch(key) if entry is None else entry.value
 
     @rule(key=keys, number=st.integers(1, 3), is_cleaning_up=st.booleans(), turns=st.integers(0, 2))
@@ -141,7 +146,8 @@ class ReadThroughMachine(RuleBasedStateMachine):
     @rule(unwanted=st.sets(keys))
     def forget_where(self, unwanted: set[str]) -> None:
         self.reads.forget_where(lambda key, _: key in unwanted)
-        self.revoke(unwanted, self.in_the_air)
+        absent = {key for key, value in self.expected.items() if value is None}
+        self.revoke(unwanted | absent, self.in_the_air)
 
     @rule()
     def forget_all(self) -> None:
@@ -163,7 +169,8 @@ class ReadThroughMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_cache_holds_what_landed_and_was_not_revoked(self) -> None:
-        assert {key: entry.value for key, entry in self.reads.cache.live.items()} == self.expected
+        cached: dict[str, Value] = {key: entry.value for key, entry in self.memory.values.live.items()}
+        assert cached | dict.fromkeys(self.memory.absent.live) == self.expected
 
     @invariant()
     def everyone_gets_what_he_is_due(self) -> None:

@@ -10,8 +10,11 @@ from gatewaydb import ConfigurationError, Database, DatabaseConfig
 from gatewaydb.config import ENVIRONMENT
 
 SECRET = "p@ss:w/rd?&#%s3cret"
-DURATIONS = ("conn_max_lifetime", "conn_max_idle_time", "query_timeout", "api_key_cache_ttl", "model_cache_ttl")
-COUNTS = ("max_open_conns", "max_idle_conns", "api_key_cache_size", "model_cache_size")
+DURATIONS = (
+    *("conn_max_lifetime", "conn_max_idle_time", "query_timeout", "api_key_cache_ttl", "model_cache_ttl"),
+    *("absent_ttl", "stale_if_error"),
+)
+COUNTS = ("max_open_conns", "max_idle_conns", "api_key_cache_size", "model_cache_size", "absent_size")
 
 
 def test_the_defaults_are_the_guide_s() -> None:
@@ -45,6 +48,10 @@ def test_the_environment_names_every_setting(monkeypatch: pytest.MonkeyPatch) ->
         "CACHE_API_KEY_TTL": "1h",
         "CACHE_MODEL_SIZE": "20",
         "CACHE_MODEL_TTL": "500ms",
+        "CACHE_POLICY": "sieve",
+        "CACHE_ABSENT_SIZE": "30",
+        "CACHE_ABSENT_TTL": "2s",
+        "CACHE_STALE_IF_ERROR": "1h",
     }
     config = DatabaseConfig.from_env(environment)
     assert (config.url, config.host, config.port, config.user) == ("postgresql://h/d", "localhost", 6432, "postgres")
@@ -52,6 +59,8 @@ def test_the_environment_names_every_setting(monkeypatch: pytest.MonkeyPatch) ->
     assert config.query_timeout == timedelta(seconds=90)
     assert (config.api_key_cache_size, config.api_key_cache_ttl) == (10, timedelta(hours=1))
     assert (config.model_cache_size, config.model_cache_ttl) == (20, timedelta(milliseconds=500))
+    assert (config.cache_policy, config.stale_if_error) == ("sieve", timedelta(hours=1))
+    assert (config.absent_size, config.absent_ttl) == (30, timedelta(seconds=2))
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert Database().config == config
@@ -153,6 +162,7 @@ BAD: list[tuple[str, Any]] = [
     *((name, 0) for name in COUNTS if name != "max_idle_conns"),
     *(("port", value) for value in (0, 65_536, "http", True, -1)),
     *(("ssl_mode", value) for value in ("on", "REQUIRE", 7)),
+    *(("cache_policy", value) for value in ("fifo", "LRU", "", 7, None)),
     *(("prepared_statements", value) for value in ("maybe", None, 2)),
     *(
         ("url", value)

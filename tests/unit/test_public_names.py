@@ -73,7 +73,10 @@ STATS = (
     "max_open_connections open_connections in_use idle wait_count wait_duration max_idle_closed max_lifetime_closed "
     "replica_fallbacks api_key_cache model_cache"
 )
-CACHE_STATS = "size capacity ttl hits misses hit_rate evictions expirations"
+CACHE_STATS = """
+    size capacity ttl hits misses hit_rate evictions expirations
+    absent_size absent_hits stale_served loads_in_flight coalesced
+"""
 
 
 def _signature(function: object) -> str:

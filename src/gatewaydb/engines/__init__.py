@@ -2,8 +2,11 @@
 
 from gatewaydb.clock import Clock
 from gatewaydb.config import DatabaseConfig
-from gatewaydb.engines.base import Engine, Executor, PoolStats, Row, Transaction
+from gatewaydb.engines.base import PoolStats, Row
 from gatewaydb.engines.changes import ChangeFeed
+from gatewaydb.engines.coalescing import Lookup
+from gatewaydb.engines.engine import Engine
+from gatewaydb.engines.executor import Executor
 from gatewaydb.engines.migrations import (
     SchemaStatus,
     migrate,
@@ -12,6 +15,7 @@ from gatewaydb.engines.migrations import (
     schema_status,
 )
 from gatewaydb.engines.statements import Dialect
+from gatewaydb.engines.transaction import Transaction
 
 
 def make_engine(config: DatabaseConfig, clock: Clock, feed: ChangeFeed) -> Engine:
@@ -31,6 +35,7 @@ __all__ = [
     "Dialect",
     "Engine",
     "Executor",
+    "Lookup",
     "PoolStats",
     "Row",
     "SchemaStatus",

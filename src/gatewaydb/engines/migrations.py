@@ -5,7 +5,8 @@ from functools import cache
 from importlib import resources
 from typing import NamedTuple
 
-from gatewaydb.engines.base import CREATE_BOOKKEEPING, MIGRATION_LOCK, Engine
+from gatewaydb.engines.base import CREATE_BOOKKEEPING, MIGRATION_LOCK
+from gatewaydb.engines.engine import Engine
 from gatewaydb.engines.statements import Dialect
 from gatewaydb.errors import SchemaVersionError
 

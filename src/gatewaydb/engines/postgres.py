@@ -14,17 +14,17 @@ from gatewaydb.engines.base import (
     CREATE_BOOKKEEPING,
     MIGRATION_LOCK,
     READ_BOOKKEEPING,
-    Engine,
     MigrationSession,
     PoolStats,
     Row,
-    Transaction,
 )
 from gatewaydb.engines.changes import ChangeFeed
+from gatewaydb.engines.engine import Engine
 from gatewaydb.engines.postgres_errors import asked
 from gatewaydb.engines.postgres_pool import CANCEL_GRACE_S, PostgresPool, is_lost
 from gatewaydb.engines.postgres_replica import Replica
 from gatewaydb.engines.statements import Statement, load_statements
+from gatewaydb.engines.transaction import Transaction
 from gatewaydb.errors import DatabaseUnavailableError, GatewayDBError
 
 LOAD_MIN_ROWS = 250
@@ -39,6 +39,8 @@ class PostgresEngine(Engine):
 
     def __init__(self, config: DatabaseConfig, clock: Clock, feed: ChangeFeed) -> None:
         super().__init__(clock, feed)
+        # A flood of misses leaves most connections to others, and two keep server and client busy at the same time.
+        self.queries_at_once = min(2, max(1, config.max_open_conns // 4))
         self._timeout_s = config.query_timeout.total_seconds()
         self._pool = PostgresPool(config, clock)
         self._replica = Replica(config, clock) if config.read_url else None
@@ -71,6 +73,8 @@ class PostgresEngine(Engine):
                 await asked(connection.fetchval("SELECT 1", timeout=self._timeout_s))
         except GatewayDBError as error:
             raise DatabaseUnavailableError(str(error)) from error
+        for reader in self._readers:
+            reader.breaker.close()
 
     def stats(self) -> PoolStats:
         stats = self._pool.stats()
@@ -82,6 +86,7 @@ class PostgresEngine(Engine):
         rows = await self._report(found, arguments) if found.is_report else None
         if rows is None:
             rows = await self._pool.fetch(found.sql, arguments)
+            self._note_answer()
         return [dict(row) for row in rows]
 
     async def fetch_one(self, statement: str, **values: Any) -> Row | None:
@@ -91,6 +96,7 @@ class PostgresEngine(Engine):
             return rows[0] if rows else None
         async with self._pool.connection() as connection:
             row = await asked(connection.fetchrow(found.sql, *found.bind(values), timeout=self._timeout_s))
+        self._note_answer()
         return None if row is None else dict(row)
 
     async def _report(self, found: Statement, arguments: Sequence[Any]) -> Sequence[Any] | None:
@@ -102,7 +108,9 @@ class PostgresEngine(Engine):
     async def execute(self, statement: str, **values: Any) -> int:
         found = self._statement(statement)
         async with self._pool.connection() as connection:
-            return _affected(await asked(connection.execute(found.sql, *found.bind(values), timeout=self._timeout_s)))
+            status = await asked(connection.execute(found.sql, *found.bind(values), timeout=self._timeout_s))
+        self._note_answer()
+        return _affected(status)
 
     @asynccontextmanager
     async def _new_transaction(self) -> AsyncIterator[Transaction]:

@@ -15,21 +15,15 @@ from typing import Any
 
 from gatewaydb.clock import Clock
 from gatewaydb.config import DatabaseConfig
-from gatewaydb.engines.base import (
-    CREATE_BOOKKEEPING,
-    READ_BOOKKEEPING,
-    Engine,
-    MigrationSession,
-    PoolStats,
-    Row,
-    Transaction,
-)
+from gatewaydb.engines.base import CREATE_BOOKKEEPING, READ_BOOKKEEPING, MigrationSession, PoolStats, Row
 from gatewaydb.engines.changes import ChangeFeed, NotConnectedError
+from gatewaydb.engines.engine import Engine
 from gatewaydb.engines.home import NOT_OPEN
 from gatewaydb.engines.sqlite_connection import Fetched, bound, connect_reader, connect_writer, run, typed_rows
 from gatewaydb.engines.sqlite_errors import translated
 from gatewaydb.engines.sqlite_transaction import LOAD_MIN_ROWS, SQLiteTransaction
 from gatewaydb.engines.sqlite_worker import SQLiteWorker
+from gatewaydb.engines.transaction import Transaction
 from gatewaydb.errors import ConfigurationError, DatabaseUnavailableError, GatewayDBError
 
 OLDEST_SQLITE = (3, 37, 0)  # STRICT tables
@@ -42,6 +36,7 @@ class SQLiteEngine(Engine):
     dialect = "sqlite"
     load_min_rows = LOAD_MIN_ROWS
     writers = 1
+    queries_at_once = 0  # a point read runs on the loop's thread: there is none to wait for
 
     def __init__(self, config: DatabaseConfig, clock: Clock, feed: ChangeFeed) -> None:
         super().__init__(clock, feed)

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from gatewaydb.clock import Clock
-from gatewaydb.engines.base import READ_BOOKKEEPING, Row, Transaction
+from gatewaydb.engines.base import READ_BOOKKEEPING, Row
 from gatewaydb.engines.sqlite_connection import Fetched, bound, encoded, raw_rows, run, run_script, typed_rows
 from gatewaydb.engines.sqlite_worker import SQLiteWorker, T
 from gatewaydb.engines.statements import load_statements
+from gatewaydb.engines.transaction import Transaction
 from gatewaydb.errors import GatewayDBError, InvalidValueError
 
 LOAD_MIN_ROWS = 20

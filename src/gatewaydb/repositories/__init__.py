@@ -1,8 +1,11 @@
 """One repository per noun, on an engine or in a transaction."""
 
-from typing import NamedTuple
+from datetime import timedelta
+from typing import Any, NamedTuple, Self
 
-from gatewaydb.cache import LRUCache
+from gatewaydb.cache import Memory
+from gatewaydb.clock import Clock
+from gatewaydb.config import DatabaseConfig
 from gatewaydb.credentials import CredentialCipher
 from gatewaydb.engines import Executor
 from gatewaydb.entities import APIKey, Model
@@ -15,10 +18,29 @@ from gatewaydb.repositories.usage_records import UsageRepository
 
 
 class Caches(NamedTuple):
-    """What is kept in front of the repositories."""
+    """What is remembered in front of the repositories."""
 
-    api_keys: LRUCache[str, APIKey]
-    models: LRUCache[str, Model]
+    api_keys: Memory[str, APIKey]
+    models: Memory[str, Model]
+
+    @classmethod
+    def of(cls, config: DatabaseConfig, clock: Clock) -> Self:
+        """Empty ones, with the settings."""
+        shared: dict[str, Any] = {
+            "policy": config.cache_policy,
+            "stale": config.stale_if_error,
+            "absent_capacity": config.absent_size,
+            "absent_ttl": config.absent_ttl,
+        }
+        return cls(
+            Memory(config.api_key_cache_size, config.api_key_cache_ttl, clock, **shared),
+            Memory(config.model_cache_size, config.model_cache_ttl, clock, **shared),
+        )
+
+    @classmethod
+    def none(cls, clock: Clock) -> Self:
+        """Such that stay empty: for a transaction, whose reads look into them and store nothing."""
+        return cls(Memory(1, timedelta(0), clock), Memory(1, timedelta(0), clock))
 
 
 class Repositories:

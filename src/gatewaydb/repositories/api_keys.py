@@ -1,22 +1,22 @@
 """API keys: issuing them, telling who calls, and changing them. Reads by hash go through the cache."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from hashlib import sha256
 from uuid import UUID
 
 from msgspec.structs import replace
 
-from gatewaydb.cache import LRUCache, ReadThrough, Uncached
+from gatewaydb.cache import CacheStats, Memory, ReadThrough, Uncached
 from gatewaydb.config import HASH_MAX_CHARS
 from gatewaydb.credentials import hash_secret, new_secret
-from gatewaydb.engines import Executor, Row
+from gatewaydb.engines import Executor, Lookup, Row
 from gatewaydb.entities import APIKey, checks
 from gatewaydb.entities.api_keys import checked_pair
 from gatewaydb.entities.frozen import EMPTY
 from gatewaydb.errors import APIKeyDisabledError, APIKeyExpiredError, APIKeyNotFoundError, InvalidValueError
-from gatewaydb.repositories.base import DONE, FIRST_ID, Done, Repository, page
+from gatewaydb.repositories.base import DONE, FIRST_ID, Done, Repository, page, room_for
 from gatewaydb.repositories.rows import api_key_from, api_key_to_keep, json_text
 
 NOUN = "api_keys"
@@ -28,10 +28,11 @@ _new_sha256 = sha256().copy
 class APIKeyRepository(Repository):
     """`db.api_keys`."""
 
-    def __init__(self, db: Executor, cache: LRUCache[str, APIKey], *, is_cached: bool) -> None:
+    def __init__(self, db: Executor, memory: Memory[str, APIKey], *, is_cached: bool) -> None:
         super().__init__(db)
-        self._reads = (ReadThrough if is_cached else Uncached)(cache, self._load)
-        self._cache = cache
+        reader = db.coalesced(Lookup(self._find, self._find_many, api_key_to_keep))
+        self._reads = (ReadThrough if is_cached else Uncached)(memory, reader, "API keys")
+        self._cache = memory.values
         self._clock = db.clock
 
     async def get_by_hash(self, key_hash: str) -> APIKey:
@@ -156,6 +157,18 @@ class APIKeyRepository(Repository):
         kind, name, _ = checked_pair(type, key, "")
         await self._write_metadata("api_key_metadata_delete", api_key_id, type=kind, key=name)
 
+    async def warm(self, limit: int | None = None) -> int:
+        """Fills the room in the cache with the keys that were used last, `limit` at most; gives their number."""
+        now = self._clock.now()
+        last = now.replace(day=1) - timedelta(days=1)
+        months = {"year": now.year, "month": now.month, "last_year": last.year, "last_month": last.month}
+        rows = await self._db.fetch_all("warm_api_key_hashes", **months, limit=room_for(self._cache, limit))
+        return await self._reads.fill([row["key_hash"] for row in rows])
+
+    def cache_stats(self) -> CacheStats:
+        """What the cache holds, and what became of what it lacked."""
+        return self._reads.stats()
+
     def invalidate_cache(self, key_hash: str) -> Done:
         """Forgets one key, at once; the next read asks the database. Needed after changes from outside only."""
         self._reads.forget(key_hash)
@@ -176,9 +189,12 @@ class APIKeyRepository(Repository):
             raise APIKeyNotFoundError("no such API key")
         return key
 
-    async def _load(self, key_hash: str) -> APIKey | None:
-        row = await self._db.fetch_one("api_key_find_by_hash", key_hash=key_hash)
-        return None if row is None else api_key_to_keep(row, key_hash)
+    async def _find(self, key_hash: str) -> Row | None:
+        return await self._db.fetch_one("api_key_find_by_hash", key_hash=key_hash)
+
+    async def _find_many(self, key_hashes: Sequence[str]) -> Mapping[str, Row]:
+        rows = await self._db.fetch_all("api_key_find_by_hashes", key_hashes=key_hashes)
+        return {row["key_hash"]: row for row in rows}
 
     async def _write(self, statement: str, api_key_id: UUID, **values: object) -> None:
         with self._db.changing(NOUN) as changed:

@@ -1,9 +1,10 @@
 """What repositories share."""
 
 from collections.abc import Awaitable, Callable, Generator
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
+from gatewaydb.cache import Cache
 from gatewaydb.engines import Executor
 from gatewaydb.entities import checks
 
@@ -34,6 +35,11 @@ async def last_of_page(after: E | UUID | None, kind: type[E], get_by_id: Callabl
     if after is None or isinstance(after, kind):
         return after
     return await get_by_id(checks.identifier("after", after))
+
+
+def room_for(cache: Cache[Any, Any], limit: int | None) -> int:
+    """How many entries a cache may be warmed with. Raises InvalidValueError."""
+    return cache.room if limit is None else min(cache.room, checks.count("limit", limit))
 
 
 def page(limit: int, offset: int, **cursor: object) -> dict[str, object]:

@@ -6,14 +6,14 @@ from uuid import UUID
 
 from msgspec.structs import replace
 
-from gatewaydb.cache import LRUCache, ReadThrough, Uncached
+from gatewaydb.cache import CacheStats, Memory, ReadThrough, Uncached
 from gatewaydb.config import SEARCH_MAX_ROWS
-from gatewaydb.engines import Executor, Row, Transaction
+from gatewaydb.engines import Executor, Lookup, Row, Transaction
 from gatewaydb.entities import Model, checks
 from gatewaydb.entities.models import CAPABILITIES, LIMITS
 from gatewaydb.errors import GatewayDBError, ModelNotFoundError
 from gatewaydb.pricing import PriceComponent, components_of
-from gatewaydb.repositories.base import DONE, Done, Repository, last_of_page, page
+from gatewaydb.repositories.base import DONE, Done, Repository, last_of_page, page, room_for
 from gatewaydb.repositories.model_search import rank
 from gatewaydb.repositories.price_components import change_prices, insert_prices
 from gatewaydb.repositories.rows import json_text, model_from
@@ -37,10 +37,11 @@ _CANDIDATES = 200
 class ModelRepository(Repository):
     """`db.models`."""
 
-    def __init__(self, db: Executor, cache: LRUCache[str, Model], *, is_cached: bool) -> None:
+    def __init__(self, db: Executor, memory: Memory[str, Model], *, is_cached: bool) -> None:
         super().__init__(db)
-        self._reads = (ReadThrough if is_cached else Uncached)(cache, self._load)
-        self._cache = cache
+        reader = db.coalesced(Lookup(self._find, self._find_many, lambda row, _: model_from(row)))
+        self._reads = (ReadThrough if is_cached else Uncached)(memory, reader, "models")
+        self._cache = memory.values
         self._is_suggesting = False
 
     async def get_by_name(self, name: str) -> Model:
@@ -173,6 +174,18 @@ class ModelRepository(Repository):
             row = _found(await self._db.fetch_one("model_delete", id=key))
             changed |= {row["name"], str(key)}
 
+    async def warm(self, limit: int | None = None) -> int:
+        """Fills the room in the cache with the models that were used last, `limit` entries at most; gives their number.
+
+        Each is loaded under its name and its enabled aliases.
+        """
+        rows = await self._db.fetch_all("warm_model_names", limit=room_for(self._cache, limit))
+        return await self._reads.fill([row["asked"] for row in rows])
+
+    def cache_stats(self) -> CacheStats:
+        """What the cache holds, and what became of what it lacked."""
+        return self._reads.stats()
+
     def invalidate_cache(self, name: str) -> Done:
         """Forgets the model of this name or alias under all its names, at once. For changes from outside only."""
         self.apply_change(frozenset([name]))
@@ -205,21 +218,27 @@ class ModelRepository(Repository):
             raise await self._not_found(name)
         return model
 
-    async def _load(self, name: str) -> Model | None:
-        row = await self._db.fetch_one("model_find_by_name", name=name)
-        return None if row is None else model_from(row)
+    async def _find(self, name: str) -> Row | None:
+        return await self._db.fetch_one("model_find_by_name", name=name)
+
+    async def _find_many(self, names: Sequence[str]) -> Mapping[str, Row]:
+        rows = await self._db.fetch_all("model_find_by_asked_names", names=names)
+        return {row.pop("asked"): row for row in rows}
 
     async def _not_found(self, name: str) -> ModelNotFoundError:
-        # Searching takes milliseconds: one at a time, so that made-up names cannot keep the database busy.
-        suggestions: tuple[str, ...] = ()
-        if not self._is_suggesting:
+        suggestions: tuple[str, ...] | None = self._reads.note_of(name)
+        # Searching takes milliseconds: one at a time, and once while the name is remembered, so that made-up names
+        # cannot keep the database busy.
+        if suggestions is None and not self._is_suggesting:
             self._is_suggesting = True
             try:
                 suggestions = tuple(await self._names_like(name, 3))
+                self._reads.note(name, suggestions)
             except GatewayDBError:
                 pass
             finally:
                 self._is_suggesting = False
+        suggestions = suggestions or ()
         hint = f"; did you mean {' or '.join(map(repr, suggestions))}?" if suggestions else ""
         return ModelNotFoundError(f"no model or alias is named {name!r}{hint}", suggestions)
 

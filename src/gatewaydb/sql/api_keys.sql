@@ -14,6 +14,14 @@ AS metadata
 -- One key with its metadata, by the hash of its secret.
 SELECT {api_key_columns} FROM api_keys AS k WHERE k.key_hash = :key_hash;
 
+-- name: api_key_find_by_hashes @postgres
+-- The keys of these hashes, with their metadata.
+SELECT {api_key_columns} FROM api_keys AS k WHERE k.key_hash = ANY(:key_hashes);
+
+-- name: api_key_find_by_hashes @sqlite
+-- As above; SQLite has no arrays, and takes them as JSON.
+SELECT {api_key_columns} FROM api_keys AS k WHERE k.key_hash IN (SELECT value FROM json_each(:key_hashes));
+
 -- name: api_key_find_by_id [point]
 -- One key with its metadata, by its id.
 SELECT {api_key_columns} FROM api_keys AS k WHERE k.id = :id;

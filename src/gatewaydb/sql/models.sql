@@ -30,6 +30,22 @@ SELECT {model_columns} FROM models AS m WHERE m.id = coalesce(
     (SELECT a.model_id FROM model_aliases AS a WHERE a.alias = :name AND a.enabled = TRUE)
 );
 
+-- name: model_find_by_asked_names @postgres
+-- As model_find_by_name, for many names at once; `asked` is the name or alias that a row answers.
+SELECT q.asked, {model_columns} FROM unnest(CAST(:names AS text [])) AS q (asked)
+JOIN models AS m ON m.id = coalesce(
+    (SELECT n.id FROM models AS n WHERE n.name = q.asked),
+    (SELECT a.model_id FROM model_aliases AS a WHERE a.alias = q.asked AND a.enabled)
+);
+
+-- name: model_find_by_asked_names @sqlite
+-- As above; SQLite has no arrays, and takes them as JSON.
+SELECT q.value AS asked, {model_columns} FROM json_each(:names) AS q
+JOIN models AS m ON m.id = coalesce(
+    (SELECT n.id FROM models AS n WHERE n.name = q.value),
+    (SELECT a.model_id FROM model_aliases AS a WHERE a.alias = q.value AND a.enabled = TRUE)
+);
+
 -- name: model_find_by_id [point]
 -- One model with its aliases and prices, by its id.
 SELECT {model_columns} FROM models AS m WHERE m.id = :id;

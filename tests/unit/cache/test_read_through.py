@@ -4,12 +4,15 @@ from datetime import timedelta
 
 import pytest
 
-from gatewaydb.cache import LRUCache, ReadThrough, Uncached
+from gatewaydb import DatabaseUnavailableError, QueryTimeoutError
+from gatewaydb.cache import Memory, ReadThrough, Uncached
 from tests.clock import ManualClock
 
 
 class Store:
     """Values whose reading begins at once and ends when `gate` is open."""
+
+    coalesced = 0
 
     def __init__(self) -> None:
         self.values: dict[str, int] = {"a": 1, "b": 2}
@@ -36,14 +39,24 @@ async def store() -> Store:
     return Store()
 
 
-@pytest.fixture
-def cache(clock: ManualClock) -> LRUCache[str, int]:
-    return LRUCache(10, timedelta(minutes=1), clock)
+TTL_S, STALE_S, ABSENT_TTL_S = 60, 300, 5
 
 
 @pytest.fixture
-def reads(cache: LRUCache[str, int], store: Store) -> ReadThrough[str, int]:
-    return ReadThrough(cache, store.load)
+def memory(clock: ManualClock) -> Memory[str, int]:
+    return Memory(
+        10,
+        timedelta(seconds=TTL_S),
+        clock,
+        stale=timedelta(seconds=STALE_S),
+        absent_capacity=3,
+        absent_ttl=timedelta(seconds=ABSENT_TTL_S),
+    )
+
+
+@pytest.fixture
+def reads(memory: Memory[str, int], store: Store) -> ReadThrough[str, int]:
+    return ReadThrough(memory, store, "things")
 
 
 async def begin(reads: ReadThrough[str, int], key: str, number: int = 1) -> list[Task]:
@@ -74,12 +87,61 @@ async def test_keys_do_not_wait_for_each_other(reads: ReadThrough[str, int], sto
     assert await asyncio.gather(*tasks) == [1, 2]
 
 
-async def test_what_does_not_exist_is_not_cached(reads: ReadThrough[str, int], store: Store) -> None:
+async def test_what_does_not_exist_is_asked_for_once_in_absent_ttl(
+    reads: ReadThrough[str, int], store: Store, clock: ManualClock
+) -> None:
     tasks = await begin(reads, "new", 2)
     store.gate.set()
     assert await asyncio.gather(*tasks) == [None, None]
     store.values["new"] = 3
+    clock.advance(ABSENT_TTL_S - 1)
+    assert await reads.fetch("new") is None
+    assert store.loads == ["new"]
+    assert (reads.stats().absent_size, reads.stats().absent_hits, reads.stats().misses) == (1, 1, 3)
+    clock.advance(1)
+    assert (await reads.fetch("new"), store.loads) == (3, ["new", "new"])
+
+
+async def test_made_up_keys_are_bounded_and_evict_no_value(reads: ReadThrough[str, int], store: Store) -> None:
+    store.gate.set()
+    await reads.fetch("a")
+    for number in range(100):
+        await reads.fetch(f"made up {number}")
+    assert reads.cache.live["a"].value == 1
+    assert (reads.stats().absent_size, reads.stats().evictions) == (3, 0)
+
+
+async def test_each_of_100_000_made_up_keys_is_asked_for_once(store: Store, clock: ManualClock) -> None:
+    memory = Memory[str, int](
+        10, timedelta(minutes=1), clock, absent_capacity=100_000, absent_ttl=timedelta(seconds=ABSENT_TTL_S)
+    )
+    reads = ReadThrough(memory, store, "things")
+    store.gate.set()
+    for _ in range(2):
+        for number in range(100_000):
+            assert await reads.fetch(f"made up {number}") is None
+    assert len(store.loads) == len(set(store.loads)) == 100_000
+
+
+async def test_with_an_absent_ttl_of_0_nothing_absent_is_remembered(store: Store, clock: ManualClock) -> None:
+    reads = ReadThrough(Memory[str, int](10, timedelta(minutes=1), clock), store, "things")
+    store.gate.set()
+    assert await reads.fetch("new") is None
+    store.values["new"] = 3
     assert await reads.fetch("new") == 3
+
+
+async def test_a_note_lasts_as_long_as_the_absent_key(
+    reads: ReadThrough[str, int], store: Store, clock: ManualClock
+) -> None:
+    store.gate.set()
+    reads.note("new", "nobody asked")
+    await reads.fetch("new")
+    assert reads.note_of("new") is None
+    reads.note("new", "like a")
+    assert reads.note_of("new") == "like a"
+    clock.advance(ABSENT_TTL_S)
+    assert reads.note_of("new") is None
 
 
 async def test_an_error_reaches_all_who_wait_and_is_not_cached(reads: ReadThrough[str, int], store: Store) -> None:
@@ -118,6 +180,128 @@ async def test_an_invalidation_drops_what_is_cached(reads: ReadThrough[str, int]
     await reads.fetch("a")
     forget(reads)
     assert "a" not in reads.cache.live
+
+
+@pytest.mark.parametrize("forget", FORGET)
+async def test_what_was_absent_before_an_invalidation_is_asked_for_after_it(
+    reads: ReadThrough[str, int], store: Store, forget: Forget
+) -> None:
+    del store.values["a"]
+    store.gate.set()
+    assert await reads.fetch("a") is None
+    store.values["a"] = 7
+    forget(reads)
+    assert await reads.fetch("a") == 7
+
+
+@pytest.mark.parametrize("forget", FORGET)
+async def test_absence_that_was_read_before_an_invalidation_is_not_remembered_after_it(
+    reads: ReadThrough[str, int], store: Store, forget: Forget
+) -> None:
+    del store.values["a"]
+    before = await begin(reads, "a")
+    store.values["a"] = 7
+    forget(reads)
+    store.gate.set()
+    assert await asyncio.gather(*before) == [None]
+    assert await reads.fetch("a") == 7
+
+
+DOWN = [DatabaseUnavailableError("gone"), QueryTimeoutError("slow")]
+
+
+async def expire(reads: ReadThrough[str, int], store: Store, clock: ManualClock) -> None:
+    """`a` has expired, and the store is down."""
+    store.gate.set()
+    await reads.fetch("a")
+    clock.advance(TTL_S)
+    store.gate.clear()
+
+
+@pytest.mark.parametrize("error", DOWN)
+async def test_while_the_store_is_down_what_has_expired_stands_in_for_all_who_wait(
+    reads: ReadThrough[str, int], store: Store, clock: ManualClock, error: Exception
+) -> None:
+    await expire(reads, store, clock)
+    store.error = error
+    tasks = await begin(reads, "a", 3)
+    store.gate.set()
+    assert await asyncio.gather(*tasks) == [1, 1, 1]
+    assert reads.stats().stale_served == 3
+    clock.advance(STALE_S - 1)
+    assert await reads.fetch("a") == 1
+    clock.advance(1)
+    with pytest.raises(type(error)):
+        await reads.fetch("a")
+
+
+async def test_a_value_that_stands_in_is_not_stored(
+    reads: ReadThrough[str, int], store: Store, clock: ManualClock
+) -> None:
+    await expire(reads, store, clock)
+    store.gate.set()
+    store.error = DOWN[0]
+    assert await reads.fetch("a") == 1
+    store.error = None
+    store.values["a"] = 7
+    assert await reads.fetch("a") == 7
+
+
+async def test_no_other_error_is_covered_by_what_has_expired(
+    reads: ReadThrough[str, int], store: Store, clock: ManualClock
+) -> None:
+    await expire(reads, store, clock)
+    store.gate.set()
+    store.error = OSError("broken")
+    with pytest.raises(OSError, match="broken"):
+        await reads.fetch("a")
+
+
+@pytest.mark.parametrize("is_in_flight", [False, True])
+@pytest.mark.parametrize("forget", FORGET)
+async def test_what_was_invalidated_does_not_stand_in(
+    reads: ReadThrough[str, int], store: Store, clock: ManualClock, forget: Forget, is_in_flight: bool
+) -> None:
+    await expire(reads, store, clock)
+    store.error = DOWN[0]
+    tasks = await begin(reads, "a", 2) if is_in_flight else []
+    forget(reads)
+    tasks += await begin(reads, "a", 2)
+    store.gate.set()
+    assert await asyncio.gather(*tasks, return_exceptions=True) == [store.error] * len(tasks)
+    assert reads.stats().stale_served == 0
+
+
+async def test_an_outage_is_one_line_a_minute(
+    reads: ReadThrough[str, int], store: Store, clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    await expire(reads, store, clock)
+    store.gate.set()
+    store.error = DOWN[0]
+    for _ in range(120):
+        await reads.fetch("a")
+        clock.advance(1)
+    assert caplog.messages == ["the database is down, expired things go on serving: gone"] * 2
+
+
+async def test_filling_loads_what_is_lacking_while_there_is_room(reads: ReadThrough[str, int], store: Store) -> None:
+    store.gate.set()
+    store.values = {f"{number}": number for number in range(20)}
+    for number in range(4):
+        await reads.fetch(f"{number}")
+    assert await reads.fill(["gone", "0", *map(str, range(10, 20))]) == 5
+    assert reads.stats().misses == 4
+    assert reads.stats().evictions == 0
+    by_use = sorted(reads.cache.live.values(), key=lambda entry: entry.used)
+    assert [entry.key for entry in by_use] == ["0", "1", "2", "3", "14", "13", "12", "11", "10"]
+
+
+async def test_loads_in_flight_and_those_who_wait_are_counted(reads: ReadThrough[str, int], store: Store) -> None:
+    tasks = [*await begin(reads, "a", 5), *await begin(reads, "b")]
+    assert (reads.stats().loads_in_flight, reads.stats().coalesced) == (2, 4)
+    store.gate.set()
+    await asyncio.gather(*tasks)
+    assert reads.stats().loads_in_flight == 0
 
 
 async def test_a_cancelled_waiter_disturbs_nobody(reads: ReadThrough[str, int], store: Store) -> None:
@@ -173,10 +357,11 @@ async def test_who_cleans_up_after_a_cancellation_is_not_cancelled_by_the_pilot(
         await request
 
 
-async def test_inside_a_transaction_every_read_is_a_load(cache: LRUCache[str, int], store: Store) -> None:
-    reads = Uncached(cache, store.load)
+async def test_inside_a_transaction_every_read_is_a_load(memory: Memory[str, int], store: Store) -> None:
+    reads = Uncached(memory, store, "things")
     store.gate.set()
     assert await reads.fetch("a") == 1
     store.values["a"] = 7
     assert await reads.fetch("a") == 7
-    assert len(cache) == 0
+    assert await reads.fill(["a"]) == 0
+    assert len(memory.values) == 0
