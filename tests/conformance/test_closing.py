@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gatewaydb import Database, DatabaseConfig, DatabaseUnavailableError, GatewayDBError, Provider, UsageRecord
-from gatewaydb.engines import base
+from gatewaydb.engines import engine
 from gatewaydb.entities.base import new_id
 from tests.conformance.test_timeouts import ENDLESS
 
@@ -22,7 +22,7 @@ IN_TIME_S = BOUND_S + 1 + 3
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Closing waits no longer than `BOUND_S`."""
-    monkeypatch.setattr(base, "CLOSE_TIMEOUT", timedelta(seconds=BOUND_S))
+    monkeypatch.setattr(engine, "CLOSE_TIMEOUT", timedelta(seconds=BOUND_S))
 
 
 def run_clean(main: Coroutine[Any, Any, None]) -> None:
@@ -91,7 +91,7 @@ def test_fifty_requests_that_closing_cuts_off_end_with_their_answer_or_an_error(
         errors = await _settle(tasks)
         assert all(isinstance(error, DatabaseUnavailableError) for error in errors), errors
 
-    monkeypatch.setattr(base, "CLOSE_TIMEOUT", timedelta(0))
+    monkeypatch.setattr(engine, "CLOSE_TIMEOUT", timedelta(0))
     for steps in (1, 3, 8, 15, 25):
         run_clean(main(steps))
 

@@ -18,7 +18,7 @@ from gatewaydb import (
     QueryTimeoutError,
     UsageRecord,
 )
-from gatewaydb.engines import base
+from gatewaydb.engines import engine
 from gatewaydb.entities.base import new_id
 from tests.clock import until
 from tests.faults.test_postgres_faults import GONE
@@ -205,7 +205,7 @@ async def test_no_host_serves_and_each_says_why(config: DatabaseConfig, proxy: T
 async def test_closing_on_a_dead_line_ends_fifty_requests_in_time(
     config: DatabaseConfig, proxy: TCPProxy, monkeypatch: pytest.MonkeyPatch, is_connected: bool
 ) -> None:
-    monkeypatch.setattr(base, "CLOSE_TIMEOUT", timedelta(seconds=0.2))
+    monkeypatch.setattr(engine, "CLOSE_TIMEOUT", timedelta(seconds=0.2))
     others = asyncio.all_tasks()
     db = Database(replace(config, query_timeout=timedelta(minutes=1), max_open_conns=60))
     await db.open()
