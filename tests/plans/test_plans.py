@@ -36,6 +36,7 @@ REPORTS = {
     "contents_rows": "it counts",
     "usage_record_count_range": "repricing a range on purpose says how far it is",
     "usage_record_count_unpriced": "the same of what has no price, which the partial index holds",
+    "usage_record_stream": "an export reads all that there is",
     "model_list_names_of_catalog": "an import looks for the names that its file no longer has",
     "provider_lock_credentials": "rotation goes over all credentials",
 }

@@ -2,7 +2,7 @@
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Any, Protocol, Self
@@ -68,6 +68,9 @@ class Executor(Protocol):
     async def execute(self, statement: str, **values: Any) -> int:
         """The number of rows that it inserted, updated or deleted."""
 
+    def stream(self, statement: str, rows_at_a_time: int, **values: Any) -> AsyncGenerator[list[Row], None]:
+        """All rows as of the first ones, so many at a time; in no transaction. Whoever leaves early closes it."""
+
     def transaction(self) -> "AbstractAsyncContextManager[Transaction]":
         """A transaction; on a transaction, a savepoint."""
 
@@ -132,6 +135,10 @@ class Transaction(ABC):
             del self._changes[mark:]
             raise
         await self.control(f"RELEASE SAVEPOINT {name}")
+
+    def stream(self, statement: str, *_: int, **__: Any) -> AsyncGenerator[list[Row], None]:
+        """Refused: a snapshot of its own would not see what the transaction wrote."""
+        raise GatewayDBError(f"{statement}: streams outside of transactions, through db and not through tx")
 
     def changing(self, noun: str) -> AbstractContextManager[set[str]]:
         return publishing(self._changes.extend, noun)
@@ -208,6 +215,9 @@ class Engine(ABC):
 
     @abstractmethod
     async def execute(self, statement: str, **values: Any) -> int: ...
+
+    @abstractmethod
+    def stream(self, statement: str, rows_at_a_time: int, **values: Any) -> AsyncGenerator[list[Row], None]: ...
 
     @abstractmethod
     def _new_transaction(self) -> AbstractAsyncContextManager[Transaction]:

@@ -1,8 +1,8 @@
 """The production engine: PostgreSQL 14 or later, through asyncpg."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from operator import itemgetter
 from typing import Any, TypeVar
 
@@ -39,12 +39,15 @@ class PostgresEngine(Engine):
         super().__init__(clock, feed)
         self._timeout_s = config.query_timeout.total_seconds()
         self._pool = PostgresPool(config, clock)
+        self._streaming: set[Any] = set()
 
     async def open(self) -> None:
         await self._pool.open()
 
     async def close(self) -> None:
         await self._flush_groups()
+        for connection in self._streaming:
+            connection.terminate()
         await self._pool.close()
 
     async def health(self) -> None:
@@ -74,11 +77,33 @@ class PostgresEngine(Engine):
         async with self._pool.connection() as connection:
             return _affected(await _asked(connection.execute(found.sql, *found.bind(values), timeout=self._timeout_s)))
 
+    async def stream(self, statement: str, rows_at_a_time: int, **values: Any) -> AsyncGenerator[list[Row], None]:
+        found, timeout_s = self._statement(statement), self._timeout_s
+        async with self._transactional() as connection:
+            with _translating():
+                snapshot = connection.transaction(isolation="repeatable_read", readonly=True)
+                await asyncio.wait_for(snapshot.start(), timeout_s)
+                self._streaming.add(connection)
+                try:
+                    query = await connection.prepare(found.sql, timeout=timeout_s)
+                    cursor = await query.cursor(*found.bind(values), timeout=timeout_s)
+                    while rows := await cursor.fetch(rows_at_a_time, timeout=timeout_s):
+                        yield [dict(row) for row in rows]
+                finally:
+                    self._streaming.discard(connection)
+                    with suppress(*DRIVER_ERRORS):
+                        await asyncio.wait_for(snapshot.rollback(), timeout_s)
+
     @asynccontextmanager
     async def _new_transaction(self) -> AsyncIterator[Transaction]:
+        async with self._transactional() as connection:
+            yield PostgresTransaction(connection, self.clock, self._timeout_s)
+
+    @asynccontextmanager
+    async def _transactional(self) -> AsyncIterator[Any]:
         async with self._pool.connection() as connection:
             try:
-                yield PostgresTransaction(connection, self.clock, self._timeout_s)
+                yield connection
             finally:
                 # A rollback that did not get through leaves a connection that nobody may have.
                 if not _is_lost(connection) and connection.is_in_transaction():
@@ -187,6 +212,15 @@ def _is_lost(connection: Any) -> bool:
 async def _asked(answer: Awaitable[T]) -> T:
     try:
         return await answer
+    except DRIVER_ERRORS as error:
+        raise translated(error) from None
+
+
+@contextmanager
+def _translating() -> Iterator[None]:
+    # Some errors of asyncpg come before there is anything to await.
+    try:
+        yield
     except DRIVER_ERRORS as error:
         raise translated(error) from None
 

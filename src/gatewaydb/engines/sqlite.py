@@ -7,7 +7,7 @@ reads have a thread and a connection of their own, and so have the writes, of wh
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -52,25 +52,26 @@ class SQLiteEngine(Engine):
         self._folder: str | None = None
         self._reader: sqlite3.Connection | None = None
         self._workers: tuple[SQLiteWorker, ...] = ()
+        self._streamers: set[SQLiteWorker] = set()
 
     async def open(self) -> None:
         if self._config.sqlite_path is None:
             self._folder = tempfile.mkdtemp(prefix="gatewaydb-")
             self._path = str(Path(self._folder) / "memory.db")
-        timeout = self._config.query_timeout
-        self._workers = (
-            SQLiteWorker("writer", lambda: connect_writer(self._path, timeout), timeout, self.clock),
-            SQLiteWorker("scanner", lambda: connect_reader(self._path, timeout), timeout, self.clock),
-        )
+        self._workers = self._new_worker("writer", connect_writer), self._new_worker("scanner", connect_reader)
         try:
             for worker in self._workers:
                 await worker.open()
-            self._reader = connect_reader(self._path, timeout)
+            self._reader = connect_reader(self._path, self._config.query_timeout)
         except sqlite3.Error as error:
             raise translated(error) from None
         finally:
             if self._reader is None:
                 await self.close()
+
+    def _new_worker(self, name: str, connect: Callable[[str, timedelta], sqlite3.Connection]) -> SQLiteWorker:
+        timeout = self._config.query_timeout
+        return SQLiteWorker(name, lambda: connect(self._path, timeout), timeout, self.clock)
 
     async def close(self) -> None:
         await self._flush_groups()
@@ -78,7 +79,7 @@ class SQLiteEngine(Engine):
             self._reader.close()
             self._reader = None
         # The writer ends last: the last connection of a file folds its WAL back in.
-        for worker in reversed(self._workers):
+        for worker in (*self._streamers, *reversed(self._workers)):
             await worker.close()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -98,12 +99,13 @@ class SQLiteEngine(Engine):
 
     def stats(self) -> PoolStats:
         is_open = self._reader is not None
-        in_use = sum(worker.is_busy for worker in self._workers)
+        in_use = sum(worker.is_busy for worker in self._workers) + len(self._streamers)
+        connections = _CONNECTIONS + len(self._streamers) if is_open else 0
         return PoolStats(
             max_open_connections=self._config.max_open_conns,
-            open_connections=_CONNECTIONS if is_open else 0,
+            open_connections=connections,
             in_use=in_use,
-            idle=_CONNECTIONS - in_use if is_open else 0,
+            idle=connections - in_use if is_open else 0,
             wait_count=sum(worker.wait_count for worker in self._workers),
             wait_duration=timedelta(seconds=sum(worker.wait_s for worker in self._workers)),
             max_idle_closed=0,
@@ -130,6 +132,36 @@ class SQLiteEngine(Engine):
         found = self._statement(statement)
         arguments = bound(found, values)
         return (await self._on(self._writer, found.sql, arguments)).changed
+
+    async def stream(self, statement: str, rows_at_a_time: int, **values: Any) -> AsyncGenerator[list[Row], None]:
+        found = self._statement(statement)
+        arguments = bound(found, values)
+        timeout_s = self._config.query_timeout.total_seconds()
+        async with self._streamer() as worker:
+
+            def begin(connection: sqlite3.Connection) -> sqlite3.Cursor:
+                return connection.execute(found.sql, arguments)
+
+            def fetch(_: sqlite3.Connection) -> list[Row]:
+                return typed_rows(found, Fetched(cursor.description, cursor.fetchmany(rows_at_a_time), 0))
+
+            cursor = await worker.run_when_free(begin, found.sql, timeout_s)
+            while rows := await worker.run_when_free(fetch, found.sql, timeout_s):
+                yield rows
+
+    @asynccontextmanager
+    async def _streamer(self) -> AsyncIterator[SQLiteWorker]:
+        # A connection of its own: nobody waits for what is half read, and it sees nothing that is written meanwhile.
+        if self._reader is None:
+            raise NotConnectedError(_NOT_OPEN)
+        worker = self._new_worker("streamer", connect_reader)
+        self._streamers.add(worker)
+        try:
+            await worker.open()
+            yield worker
+        finally:
+            self._streamers.discard(worker)
+            await worker.close()
 
     async def _on(self, worker: SQLiteWorker, sql: str, arguments: list[Any]) -> Fetched:
         timeout_s = self._config.query_timeout.total_seconds()

@@ -29,6 +29,7 @@ class SQLiteWorker:
         self._clock = clock
         self._lock = asyncio.Lock()
         self._connection: sqlite3.Connection | None = None
+        self._is_closed = False
         self.wait_count = 0
         self.wait_s = 0.0
 
@@ -40,17 +41,27 @@ class SQLiteWorker:
     async def open(self) -> None:
         """Connects, on its own thread."""
         try:
-            self._connection = await asyncio.get_running_loop().run_in_executor(self._thread, self._connect)
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._make_connection)
         except sqlite3.Error as error:
             raise translated(error) from None
 
     async def close(self) -> None:
-        """Waits for the work at hand, then ends the connection and the thread."""
+        """Waits for the work at hand, then ends the connection and the thread, also where the caller is cancelled."""
         async with self._lock:
-            if self._connection is not None:
-                connection, self._connection = self._connection, None
-                await asyncio.get_running_loop().run_in_executor(self._thread, connection.close)
-            self._thread.shutdown(wait=False)
+            if not self._is_closed:
+                self._is_closed = True
+                ended = asyncio.get_running_loop().run_in_executor(self._thread, self._end_connection)
+                self._thread.shutdown(wait=False)
+                await asyncio.shield(ended)
+
+    # On the thread, in the order in which they were asked for: who is cancelled while it connects can close it still.
+    def _make_connection(self) -> None:
+        self._connection = self._connect()
+
+    def _end_connection(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
 
     @asynccontextmanager
     async def exclusive(self) -> AsyncIterator[None]:
