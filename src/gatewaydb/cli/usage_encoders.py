@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any, BinaryIO, Protocol
 
@@ -96,7 +96,10 @@ def _text_or_none(value: Any) -> str | None:
 
 _IDS = ("id", "api_key_id", "model_id", "provider_id")
 _TEXTS = ("request_id", "model_name", "endpoint", "error_message")
-_PARQUET = dict.fromkeys(_IDS, _text_or_none) | dict.fromkeys(OBJECTS, object_text)
+_PARQUET: dict[str, Callable[[Any], Any]] = {
+    **dict.fromkeys(_IDS, _text_or_none),
+    **dict.fromkeys(OBJECTS, object_text),
+}
 
 
 def _parquet_schema(pyarrow: Any) -> Any:

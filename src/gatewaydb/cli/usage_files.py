@@ -83,7 +83,7 @@ def _text_of_stdin() -> Iterator[IO[str]]:
 def _text_of(binary: io.BufferedReader) -> Iterator[IO[str]]:
     is_gzip = binary.peek(len(_GZIP_MAGIC)).startswith(_GZIP_MAGIC)
     plain = cast(BinaryIO, gzip.GzipFile(fileobj=binary) if is_gzip else binary)
-    text = io.TextIOWrapper(plain, encoding="utf-8-sig", errors="surrogateescape", newline="")
+    text = io.TextIOWrapper(plain, encoding="utf-8-sig", errors="surrogateescape", newline="\n")
     try:
         yield text
     finally:

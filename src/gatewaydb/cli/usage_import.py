@@ -173,7 +173,7 @@ class UsageImport:
 
     async def _write(self, batch: list[Taken]) -> None:
         """All that the database takes; what it refuses (usage of a time that was pruned) is found in halves."""
-        if not batch or self.is_stopped:
+        if not batch:
             return
         try:
             self.inserted += await self._db.usage.create_many([each.record for each in batch])
@@ -182,8 +182,9 @@ class UsageImport:
                 self.rejects.add(BadLine(batch[0].line, str(error)), batch[0].text)
                 return
             middle = len(batch) // 2
-            await self._write(batch[:middle])
-            await self._write(batch[middle:])
+            for half in (batch[:middle], batch[middle:]):
+                if not self.is_stopped:
+                    await self._write(half)
         else:
             self._count(batch)
 

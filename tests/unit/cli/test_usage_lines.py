@@ -85,7 +85,7 @@ def as_json(*written: UsageRecord) -> str:
 
 
 def read(text: str) -> list[TraceRow | UsageLine | BadLine]:
-    lines = iter(io.StringIO(text, newline="").readline, "")
+    lines = iter(io.StringIO(text, newline="\n").readline, "")
     return list(read_usage(lines, "usage.csv"))
 
 
