@@ -1,8 +1,6 @@
 """Export and import of usage by the command: how fast, and in how much memory."""
 
 import asyncio
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from datetime import UTC, datetime, timedelta
@@ -17,14 +15,12 @@ from benchmarks.harness import Row, row_of
 from gatewaydb import Database, UsageRecord
 from gatewaydb.cli import main
 from gatewaydb.entities.base import new_id
+from tests.peak_memory import peak_kb
 
 FORMATS = ("csv", "jsonl", "parquet")
 START = datetime(2026, 1, 1, tzinfo=UTC)
 PART = 10
 """A tenth of the records is exported beside all of them, and is to take as much memory."""
-
-_PEAK = "import resource, sys; from gatewaydb.cli import main; main(); "
-_PEAK += "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)"
 
 
 def measure(bench: Bench) -> list[Row]:
@@ -35,23 +31,24 @@ def measure(bench: Bench) -> list[Row]:
 
 def _rows(bench: Bench, engine: str, folder: Path) -> Iterator[Row]:
     rows, rounds = bench.sizes.transfer_rows, range(bench.sizes.transfer_rounds)
-    names = {"benchmark": "transfer", "on": engine}
     source = asyncio.run(_filled(bench, engine))
     for kind in FORMATS:
-        command = ("export", "--output", str(folder / f"usage.{kind}"), "--database", source)
-        rates = [rows / _seconds(*command) for _ in rounds]
-        yield row_of(rates, subject=f"usage export, {kind}", unit="rows/s", **names)
+        export = ("export", "--output", str(folder / f"usage.{kind}"), "--database", source)
+        rates = [rows / _seconds(*export) for _ in rounds]
+        yield row_of(rates, subject=f"usage export, {kind}", benchmark="transfer", on=engine, unit="rows/s")
     for kind in FORMATS[:2]:
         targets = [asyncio.run(bench.make_database(engine)) for _ in rounds]
         for subject in (f"usage import, {kind}", f"the same again, {kind}"):
-            command = ("import", str(folder / f"usage.{kind}"), "--database")
-            rates = [rows / _seconds(*command, target) for target in targets]
-            yield row_of(rates, subject=subject, unit="rows/s", **names)
-    export = ("export", "--output", str(folder / "usage.csv"), "--database", source, "--until")
-    few, every = (_peak_kb(*export, (START + timedelta(minutes=n)).isoformat()) for n in (rows // PART, rows))
+            file = str(folder / f"usage.{kind}")
+            rates = [rows / _seconds("import", file, "--database", target) for target in targets]
+            yield row_of(rates, subject=subject, benchmark="transfer", on=engine, unit="rows/s")
+    until = ("usage", "export", "--output", str(folder / "usage.csv"), "--database", source, "--until")
+    few, every = (peak_kb(*until, (START + timedelta(minutes=n)).isoformat()) for n in (rows // PART, rows))
     subject = f"peak memory of an export of {rows:,} records"
     figures = f"{every / 1000:.0f} MB : {few / 1000:.0f} MB"
-    yield row_of([every / few], subject=subject, against="of a tenth", unit="x", figures=figures, **names)
+    yield row_of(
+        [every / few], benchmark="transfer", subject=subject, against="of a tenth", on=engine, unit="x", figures=figures
+    )
 
 
 async def _filled(bench: Bench, engine: str) -> str:
@@ -89,8 +86,3 @@ def _seconds(*command: str) -> float:
     if code:
         raise RuntimeError(errors.getvalue())
     return perf_counter() - start
-
-
-def _peak_kb(*command: str) -> int:
-    done = subprocess.run([sys.executable, "-c", _PEAK, "usage", *command], capture_output=True, text=True, check=True)
-    return int(done.stderr.split()[-1])

@@ -7,7 +7,6 @@ import io
 import json
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
@@ -23,7 +22,8 @@ from gatewaydb import Database, UsageRecord
 from gatewaydb.cli import usage_encoders
 from gatewaydb.cli.usage_lines import COLUMNS
 from gatewaydb.cli.values import EARLIEST, LATEST
-from tests.acceptance.conftest import ROOT, Run
+from tests.acceptance.conftest import Run
+from tests.peak_memory import peak_kb
 from tests.unit.cli.test_usage_lines import BARE, FULL, as_csv, as_json
 
 Start = Callable[..., subprocess.Popen[str]]
@@ -202,17 +202,6 @@ def many_rows(url: str) -> None:
                 await tx.execute(postgres)
 
     asyncio.run(insert())
-
-
-def peak_kb(*arguments: str) -> int:
-    """The most memory that a command had, in a process of its own."""
-    report = "import resource, sys; from gatewaydb.cli import main; code = main(); "
-    report += "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr); sys.exit(code)"
-    done = subprocess.run(
-        [sys.executable, "-c", report, *arguments], cwd=ROOT, capture_output=True, text=True, check=True, timeout=240
-    )
-    peak = int(done.stderr.split()[-1])
-    return peak if sys.platform.startswith("linux") else peak // 1024  # macOS counts bytes
 
 
 def test_memory_stays_flat_however_much_is_exported(database_url: str, tmp_path: Path) -> None:
