@@ -29,7 +29,7 @@ from tests.unit.cli.test_usage_lines import BARE, FULL, as_csv, as_json
 Start = Callable[..., subprocess.Popen[str]]
 ROWS = 100_000
 MEMORY_MAX_GROWTH_KB = 40_000
-"""What a tenth of so many records would take, if they were kept."""
+"""A third of what so many records would take, if they were kept."""
 
 
 def several(number: int) -> list[UsageRecord]:

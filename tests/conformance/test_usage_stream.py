@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -159,6 +160,15 @@ async def test_a_database_that_is_closed_under_a_stream_is_unavailable(
         await ids(stream)
     with pytest.raises(DatabaseUnavailableError):
         await anext(db.usage.stream(START, END))
+
+
+async def test_a_file_that_is_gone_is_unavailable_and_not_made_anew(sqlite_url: str) -> None:
+    async with Database(sqlite_url) as db:
+        path = Path(sqlite_url.removeprefix("sqlite:///"))
+        await asyncio.to_thread(path.unlink)
+        with pytest.raises(DatabaseUnavailableError):
+            await ids(db.usage.stream(START, END))
+        assert not await asyncio.to_thread(path.exists)
 
 
 async def test_a_batch_that_takes_too_long_is_a_timeout(

@@ -93,7 +93,7 @@ class SQLiteEngine(Engine):
         self._require_file()
 
     def _require_file(self) -> None:
-        # SQLite itself goes on writing to a file that was removed.
+        # SQLite itself goes on writing to a file that was removed, and makes a new one for a new connection.
         if not Path(self._path).exists():
             raise DatabaseUnavailableError("SQLite: the database file is gone")
 
@@ -154,6 +154,7 @@ class SQLiteEngine(Engine):
         # A connection of its own: nobody waits for what is half read, and it sees nothing that is written meanwhile.
         if self._reader is None:
             raise NotConnectedError(_NOT_OPEN)
+        self._require_file()
         worker = self._new_worker("streamer", connect_reader)
         self._streamers.add(worker)
         try:

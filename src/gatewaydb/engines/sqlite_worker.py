@@ -108,7 +108,7 @@ class SQLiteWorker:
 
     async def _run(self, work: Callable[[sqlite3.Connection], T], sql: str, timeout_s: float | None) -> T:
         connection = self._connection
-        if connection is None:
+        if connection is None or self._is_closed:
             raise NotConnectedError("the database was closed")
         loop = asyncio.get_running_loop()
         future = loop.run_in_executor(self._thread, work, connection)
