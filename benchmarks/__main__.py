@@ -8,7 +8,20 @@ from typing import Annotated
 from cyclopts import App, Parameter
 from rich.console import Console
 
-from benchmarks import bulk, catalog, costs, eviction, hit_rates, hits, journal, memory, misses, sqlite_reads, usage
+from benchmarks import (
+    bulk,
+    catalog,
+    costs,
+    eviction,
+    hit_rates,
+    hits,
+    journal,
+    memory,
+    misses,
+    sqlite_reads,
+    transfer,
+    usage,
+)
 from benchmarks.databases import Bench
 from benchmarks.harness import QUICK, Row, Sizes
 from benchmarks.report import Report, machine, show, write_json
@@ -25,6 +38,7 @@ BENCHMARKS: dict[str, Callable[[Bench], list[Row]]] = {
     "usage": usage.measure,
     "bulk": bulk.measure,
     "journal": journal.measure,
+    "transfer": transfer.measure,
 }
 
 app = App(name="python -m benchmarks", help="Measure the goals of docs/performance.md.", help_format="plaintext")
@@ -44,7 +58,7 @@ def run(
     quick
         Tiny sizes, to see that everything runs: the figures mean nothing.
     only
-        Only these benchmarks: hits, misses, memory, sqlite, eviction, hit_rates, costs, catalog, usage, bulk, journal.
+        Only these benchmarks. A name that none has lists them.
     json
         Also write the rows to this file.
     """

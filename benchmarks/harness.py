@@ -40,6 +40,8 @@ class Sizes(Struct, frozen=True, kw_only=True):
     usage_rounds: int = 15
     usage_bulk: int = 5_000
     usage_total: int = 1_000_000
+    transfer_rows: int = 20_000
+    transfer_rounds: int = 5
 
 
 QUICK = Sizes(
@@ -60,6 +62,8 @@ QUICK = Sizes(
     usage_rounds=2,
     usage_bulk=300,
     usage_total=10_000,
+    transfer_rows=200,
+    transfer_rounds=1,
 )
 
 

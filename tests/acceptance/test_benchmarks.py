@@ -38,6 +38,7 @@ def test_every_benchmark_gives_figures_and_verdicts(quick_rows: list[dict[str, A
         "catalog",
         "usage",
         "journal",
+        "transfer",
     }
     assert all(0 < row["low"] <= row["value"] <= row["high"] for row in quick_rows)
 

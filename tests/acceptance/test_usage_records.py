@@ -126,7 +126,12 @@ def test_an_import_stops_at_the_hundredth_bad_line(loaded: Run, tmp_path: Path) 
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(None, "No such file"), ("", "no column"), ("a,b,c\n1,2,3\n", "no column TIMESTAMP"), ("\0" * 200_000, "bad.csv")],
+    [
+        (None, "No such file"),
+        ("", "no column"),
+        ("a,b,c\n1,2,3\n", "nor TIMESTAMP, as a trace"),
+        ("\0" * 200_000, "bad.csv"),
+    ],
 )
 def test_a_file_that_is_no_trace_is_refused(loaded: Run, tmp_path: Path, content: str | None, said: str) -> None:
     if content is not None:

@@ -38,6 +38,7 @@ REPORTS = {
     "usage_record_count_unpriced": "the same of what has no price, which the partial index holds",
     "warm_api_key_hashes": "once at the start of a process: the keys of two months, by their last request",
     "warm_model_names": "once at the start of a process: it looks at every model",
+    "usage_record_stream": "an export reads all that there is",
     "model_list_names_of_catalog": "an import looks for the names that its file no longer has",
     "provider_lock_credentials": "rotation goes over all credentials",
 }

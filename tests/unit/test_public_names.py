@@ -60,6 +60,7 @@ FACE = {
         "create_many": "records",
         "get_by_api_key": "api_key_id, start, end, limit=50, offset=0, after=None",
         "get_by_model": "model_id, start, end, limit=50, offset=0, after=None",
+        "stream": "start, end, api_key_id=None, model_id=None",
         "get_total_cost_by_api_key": "api_key_id, start, end",
         "get_total_tokens_by_api_key": "api_key_id, start, end",
     },

@@ -50,13 +50,14 @@ def read_trace(lines: Iterable[str], file: str) -> Iterator[TraceRow | BadLine]:
 
 
 def record_id(owner: UUID, row: TraceRow, *others: UUID) -> UUID:
-    """The id of a row's usage record: the same row at the same place for the same owner has the same id.
+    """The id of a row's usage record: the same row at the same place for the same owner has the same id."""
+    return hashed_id(row.at, "\n".join(map(str, (owner, *others, *row))))
 
-    It is a UUIDv7 of the row's time, whose random part is a hash.
-    """
-    identity = "\n".join(map(str, (owner, *others, *row)))
-    digest = int.from_bytes(sha256(identity.encode()).digest()[:10])
-    milliseconds = max(0, int(row.at.timestamp() * 1000))
+
+def hashed_id(at: datetime, identity: str) -> UUID:
+    """A UUIDv7 of this time, whose random part is a hash of the identity."""
+    digest = int.from_bytes(sha256(identity.encode(errors="surrogateescape")).digest()[:10])
+    milliseconds = max(0, int(at.timestamp() * 1000))
     number = milliseconds << 80 | digest
     number = number & ~(0xF << 76) | 7 << 76
     return UUID(int=number & ~(0b11 << 62) | 0b10 << 62)

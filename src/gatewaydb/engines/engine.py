@@ -3,7 +3,7 @@
 import asyncio
 import math
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from typing import Any
 
@@ -121,6 +121,9 @@ class Engine(ABC):
 
     @abstractmethod
     async def execute(self, statement: str, **values: Any) -> int: ...
+
+    @abstractmethod
+    def stream(self, statement: str, rows_at_a_time: int, **values: Any) -> AsyncGenerator[list[Row], None]: ...
 
     @abstractmethod
     def _new_transaction(self) -> AbstractAsyncContextManager[Transaction]:

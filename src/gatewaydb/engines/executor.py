@@ -1,5 +1,6 @@
 """What a repository is given. It cannot tell an engine from a transaction on it."""
 
+from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any, Protocol
 
@@ -39,6 +40,9 @@ class Executor(Protocol):
 
     async def execute(self, statement: str, **values: Any) -> int:
         """The number of rows that it inserted, updated or deleted."""
+
+    def stream(self, statement: str, rows_at_a_time: int, **values: Any) -> AsyncGenerator[list[Row], None]:
+        """All rows as of the first ones, so many at a time; in no transaction. Whoever leaves early closes it."""
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         """A transaction; on a transaction, a savepoint."""

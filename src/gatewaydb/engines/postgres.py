@@ -1,7 +1,7 @@
 """The production engine: PostgreSQL 14 or later, through asyncpg."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from operator import itemgetter
 from typing import Any
@@ -20,7 +20,7 @@ from gatewaydb.engines.base import (
 )
 from gatewaydb.engines.changes import ChangeFeed
 from gatewaydb.engines.engine import Engine
-from gatewaydb.engines.postgres_errors import asked
+from gatewaydb.engines.postgres_errors import DRIVER_ERRORS, asked, translating
 from gatewaydb.engines.postgres_pool import CANCEL_GRACE_S, PostgresPool, is_lost
 from gatewaydb.engines.postgres_replica import Replica
 from gatewaydb.engines.statements import Statement, load_statements
@@ -44,6 +44,7 @@ class PostgresEngine(Engine):
         self._timeout_s = config.query_timeout.total_seconds()
         self._pool = PostgresPool(config, clock)
         self._replica = Replica(config, clock) if config.read_url else None
+        self._streaming: set[Any] = set()
 
     async def _connect(self) -> None:
         await self._pool.open()
@@ -55,6 +56,8 @@ class PostgresEngine(Engine):
                 raise
 
     async def _disconnect(self, deadline: float) -> None:
+        for connection in self._streaming:
+            connection.terminate()
         try:
             await self._pool.close(deadline)
         finally:
@@ -112,11 +115,33 @@ class PostgresEngine(Engine):
         self._note_answer()
         return _affected(status)
 
+    async def stream(self, statement: str, rows_at_a_time: int, **values: Any) -> AsyncGenerator[list[Row], None]:
+        found, timeout_s = self._statement(statement), self._timeout_s
+        async with self._transactional() as connection:
+            with translating():
+                snapshot = connection.transaction(isolation="repeatable_read", readonly=True)
+                await asyncio.wait_for(snapshot.start(), timeout_s)
+                self._streaming.add(connection)
+                try:
+                    query = await connection.prepare(found.sql, timeout=timeout_s)
+                    cursor = await query.cursor(*found.bind(values), timeout=timeout_s)
+                    while rows := await cursor.fetch(rows_at_a_time, timeout=timeout_s):
+                        yield [dict(row) for row in rows]
+                finally:
+                    self._streaming.discard(connection)
+                    with suppress(*DRIVER_ERRORS):
+                        await asyncio.wait_for(snapshot.rollback(), timeout_s)
+
     @asynccontextmanager
     async def _new_transaction(self) -> AsyncIterator[Transaction]:
+        async with self._transactional() as connection:
+            yield PostgresTransaction(connection, self.clock, self._timeout_s)
+
+    @asynccontextmanager
+    async def _transactional(self) -> AsyncIterator[Any]:
         async with self._pool.connection() as connection:
             try:
-                yield PostgresTransaction(connection, self.clock, self._timeout_s)
+                yield connection
             finally:
                 # A rollback that did not get through leaves a connection that nobody may have.
                 if not is_lost(connection) and connection.is_in_transaction():

@@ -1,7 +1,8 @@
 """asyncpg's errors, said in our own words. Their DETAIL holds values, so none of it is passed on."""
 
 import re
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import asyncpg
@@ -57,6 +58,15 @@ def _kind(error: BaseException) -> type[GatewayDBError]:
     if isinstance(error, _INVALID):
         return InvalidValueError
     return DatabaseUnavailableError if isinstance(error, _UNAVAILABLE) or _is_lost(error) else GatewayDBError
+
+
+@contextmanager
+def translating() -> Iterator[None]:
+    """Our own errors for the driver's, also for those that come before there is anything to await."""
+    try:
+        yield
+    except DRIVER_ERRORS as error:
+        raise translated(error) from None
 
 
 async def asked(answer: Awaitable[T]) -> T:

@@ -7,7 +7,7 @@ reads have a thread and a connection of their own, and so have the writes, of wh
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -47,31 +47,32 @@ class SQLiteEngine(Engine):
         self._folder: str | None = None
         self._reader: sqlite3.Connection | None = None
         self._workers: tuple[SQLiteWorker, ...] = ()
+        self._streamers: set[SQLiteWorker] = set()
 
     async def _connect(self) -> None:
         if self._config.sqlite_path is None:
             self._folder = tempfile.mkdtemp(prefix="gatewaydb-")
             self._path = str(Path(self._folder) / "memory.db")
-        timeout = self._config.query_timeout
-        self._workers = (
-            SQLiteWorker("writer", lambda: connect_writer(self._path, timeout), timeout, self.clock),
-            SQLiteWorker("scanner", lambda: connect_reader(self._path, timeout), timeout, self.clock),
-        )
+        self._workers = self._new_worker("writer", connect_writer), self._new_worker("scanner", connect_reader)
         try:
             for worker in self._workers:
                 await worker.open()
-            self._reader = connect_reader(self._path, timeout)
+            self._reader = connect_reader(self._path, self._config.query_timeout)
         except sqlite3.Error as error:
             raise translated(error) from None
         finally:
             if self._reader is None:
                 await self._disconnect(0)
 
+    def _new_worker(self, name: str, connect: Callable[[str, timedelta], sqlite3.Connection]) -> SQLiteWorker:
+        timeout = self._config.query_timeout
+        return SQLiteWorker(name, lambda: connect(self._path, timeout), timeout, self.clock)
+
     async def _disconnect(self, deadline: float) -> None:
         self._close_reader()
         # The writer ends last: the last connection of a file folds its WAL back in.
         try:
-            for worker in reversed(self._workers):
+            for worker in (*self._streamers, *reversed(self._workers)):
                 await worker.close(deadline)
         finally:
             self._workers = ()
@@ -80,7 +81,7 @@ class SQLiteEngine(Engine):
     def _abandon(self) -> None:
         with suppress(sqlite3.ProgrammingError):  # only the thread that made it may close it; else it is collected
             self._close_reader()
-        for worker in reversed(self._workers):
+        for worker in (*self._streamers, *reversed(self._workers)):
             worker.abandon()
         self._workers = ()
         self._remove_folder()
@@ -104,18 +105,19 @@ class SQLiteEngine(Engine):
         self._require_file()
 
     def _require_file(self) -> None:
-        # SQLite itself goes on writing to a file that was removed.
+        # SQLite itself goes on writing to a file that was removed, and makes a new one for a new connection.
         if not Path(self._path).exists():
             raise DatabaseUnavailableError("SQLite: the database file is gone")
 
     def stats(self) -> PoolStats:
         is_open = self._reader is not None
-        in_use = sum(worker.is_busy for worker in self._workers)
+        in_use = sum(worker.is_busy for worker in self._workers) + len(self._streamers)
+        connections = _CONNECTIONS + len(self._streamers) if is_open else 0
         return PoolStats(
             max_open_connections=self._config.max_open_conns,
-            open_connections=_CONNECTIONS if is_open else 0,
+            open_connections=connections,
             in_use=in_use,
-            idle=_CONNECTIONS - in_use if is_open else 0,
+            idle=connections - in_use if is_open else 0,
             wait_count=sum(worker.wait_count for worker in self._workers),
             wait_duration=timedelta(seconds=sum(worker.wait_s for worker in self._workers)),
             max_idle_closed=0,
@@ -142,6 +144,37 @@ class SQLiteEngine(Engine):
         found = self._statement(statement)
         arguments = bound(found, values)
         return (await self._on(self._writer, found.sql, arguments)).changed
+
+    async def stream(self, statement: str, rows_at_a_time: int, **values: Any) -> AsyncGenerator[list[Row], None]:
+        found = self._statement(statement)
+        arguments = bound(found, values)
+        timeout_s = self._config.query_timeout.total_seconds()
+        async with self._streamer() as worker:
+
+            def begin(connection: sqlite3.Connection) -> sqlite3.Cursor:
+                return connection.execute(found.sql, arguments)
+
+            def fetch(_: sqlite3.Connection) -> list[Row]:
+                return typed_rows(found, Fetched(cursor.description, cursor.fetchmany(rows_at_a_time), 0))
+
+            cursor = await worker.run_when_free(begin, found.sql, timeout_s)
+            while rows := await worker.run_when_free(fetch, found.sql, timeout_s):
+                yield rows
+
+    @asynccontextmanager
+    async def _streamer(self) -> AsyncIterator[SQLiteWorker]:
+        # A connection of its own: nobody waits for what is half read, and it sees nothing that is written meanwhile.
+        if self._reader is None:
+            raise NotConnectedError(NOT_OPEN)
+        self._require_file()
+        worker = self._new_worker("streamer", connect_reader)
+        self._streamers.add(worker)
+        try:
+            await worker.open()
+            yield worker
+        finally:
+            self._streamers.discard(worker)
+            await worker.close(0)
 
     async def _on(self, worker: SQLiteWorker, sql: str, arguments: list[Any]) -> Fetched:
         timeout_s = self._config.query_timeout.total_seconds()

@@ -32,6 +32,7 @@ class SQLiteWorker:
         self._lock = asyncio.Lock()
         self._waits = Waits()
         self._connection: sqlite3.Connection | None = None
+        self._is_closed = False
         self.wait_count = 0
         self.wait_s = 0.0
 
@@ -43,7 +44,7 @@ class SQLiteWorker:
     async def open(self) -> None:
         """Connects, on its own thread."""
         try:
-            self._connection = await asyncio.get_running_loop().run_in_executor(self._thread, self._connect)
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._make_connection)
         except sqlite3.Error as error:
             raise translated(error) from None
 
@@ -54,22 +55,35 @@ class SQLiteWorker:
                 async with asyncio.timeout_at(deadline), self._lock:
                     pass
         finally:
-            is_cut = self.is_busy
-            connection, self._connection = self._connection, None
-            self._waits.cut()
-            if connection is not None:
-                closed = asyncio.get_running_loop().run_in_executor(self._thread, connection.close)
-                if is_cut:
-                    _interrupt(connection, closed)
-                await asyncio.wait([closed], timeout=_UNWIND_S if is_cut else None)
-            self._thread.shutdown(wait=False)
+            await self._end()
+
+    async def _end(self) -> None:
+        is_cut = self.is_busy
+        self._waits.cut()
+        if self._is_closed:
+            return
+        self._is_closed = True
+        ended = asyncio.get_running_loop().run_in_executor(self._thread, self._end_connection)
+        self._thread.shutdown(wait=False)
+        if is_cut and self._connection is not None:
+            _interrupt(self._connection, ended)
+        await asyncio.wait([ended], timeout=_UNWIND_S if is_cut else None)
+
+    # On the thread, in the order in which they were asked for: who is cancelled while it connects can close it still.
+    def _make_connection(self) -> None:
+        self._connection = self._connect()
+
+    def _end_connection(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
 
     def abandon(self) -> None:
         """As `close`, for an event loop that has ended."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.interrupt()
-            self._thread.submit(connection.close)
+        self._is_closed = True
+        if self._connection is not None:
+            self._connection.interrupt()
+        self._thread.submit(self._end_connection)
         self._thread.shutdown()
 
     @asynccontextmanager
@@ -84,7 +98,7 @@ class SQLiteWorker:
 
     def _leave_clean(self) -> None:
         # A transaction whose rollback was cancelled, too: the thread undoes it before it takes other work.
-        if self._connection is not None and self._connection.in_transaction:
+        if self._connection is not None and not self._is_closed and self._connection.in_transaction:
             self._thread.submit(self._connection.rollback)
 
     async def _acquire(self) -> None:
@@ -97,7 +111,7 @@ class SQLiteWorker:
             async with self._waits.within(self._timeout_s):
                 await self._lock.acquire()
         except TimeoutError:
-            if self._connection is None:
+            if self._is_closed:
                 raise NotConnectedError(WAS_CLOSED) from None
             raise NoneFreeError("another transaction of this process held the database for too long") from None
         finally:
@@ -119,7 +133,7 @@ class SQLiteWorker:
 
     async def _run(self, work: Callable[[sqlite3.Connection], T], sql: str, timeout_s: float | None) -> T:
         connection = self._connection
-        if connection is None:
+        if connection is None or self._is_closed:
             raise NotConnectedError(WAS_CLOSED)
         loop = asyncio.get_running_loop()
         future = loop.run_in_executor(self._thread, work, connection)

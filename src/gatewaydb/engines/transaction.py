@@ -1,7 +1,7 @@
 """One open transaction, whatever the engine."""
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from typing import Any, Self
 
@@ -71,6 +71,10 @@ class Transaction(ABC):
 
     def require_here(self) -> None:
         self._require_open()
+
+    def stream(self, statement: str, *_: int, **__: Any) -> AsyncGenerator[list[Row], None]:
+        """Refused: a snapshot of its own would not see what the transaction wrote."""
+        raise GatewayDBError(f"{statement}: streams outside of transactions, through db and not through tx")
 
     def changing(self, noun: str) -> AbstractContextManager[set[str]]:
         return publishing(self._changes.extend, noun)

@@ -1,6 +1,7 @@
 """Usage records. What is recorded is in the monthly summaries when the call returns, each record once."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import aclosing
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from uuid import UUID
@@ -26,6 +27,7 @@ _ID_TYPES = (UUID, type(None))
 _TEXT_TYPES = (str, type(None))
 _JSON_FIELDS = ("request_metadata", "response_metadata", "billable", "pricing_context")
 RowOf = Callable[[UsageRecord], Row]
+_STREAM_ROWS = 500
 
 
 class UsageRepository(Repository):
@@ -94,6 +96,24 @@ class UsageRepository(Repository):
         rows = await self._db.fetch_all("usage_record_list_by_model", model_id=key, **cursor)
         return [usage_record_from(row) for row in rows]
 
+    def stream(
+        self, start: datetime, end: datetime, api_key_id: UUID | None = None, model_id: UUID | None = None
+    ) -> AsyncGenerator[UsageRecord, None]:
+        """All records, or those of a key, of a model, or of both: what is committed when the first one is read.
+
+        In no order, and in the memory of a few hundred of them, however many there are. The generator holds a
+        connection until it has ended; who may leave it early surrounds it with `contextlib.aclosing`. Not inside a
+        transaction: a GatewayDBError. Raises QueryTimeoutError where the next rows do not come within `query_timeout`.
+        """
+        bounds: dict[str, object] = dict(_range(start, end))
+        statement = "usage_record_stream"
+        if model_id is not None:
+            bounds["model_id"], statement = checks.identifier("model_id", model_id), "usage_record_stream_by_model"
+        if api_key_id is not None:
+            key = checks.identifier("api_key_id", api_key_id)
+            bounds, statement = {"model_id": None, **bounds, "api_key_id": key}, "usage_record_stream_by_api_key"
+        return _records(self._db.stream(statement, _STREAM_ROWS, **bounds))
+
     async def get_for_pricing(
         self, start: datetime, end: datetime, limit: int, after: UUID = FIRST_ID, *, unpriced_only: bool = True
     ) -> Sequence[UsageRecord]:
@@ -161,6 +181,13 @@ class UsageRepository(Repository):
         if last is None or last.request_timestamp >= span["end"]:
             return {"before": span["end"], "before_id": FIRST_ID, **bounds}
         return {"before": last.request_timestamp, "before_id": last.id, **bounds}
+
+
+async def _records(batches: AsyncGenerator[list[Row], None]) -> AsyncGenerator[UsageRecord, None]:
+    async with aclosing(batches):
+        async for rows in batches:
+            for row in rows:
+                yield usage_record_from(row)
 
 
 async def _load(tx: Transaction, records: Sequence[UsageRecord], row_of: RowOf) -> int:

@@ -134,6 +134,43 @@ FROM usage_records AS u LEFT JOIN usage_routes AS r ON r.id = u.route_id
 WHERE u.model_id = :model_id AND u.request_timestamp >= :start AND (u.request_timestamp, u.id) < (:before, :before_id)
 ORDER BY u.request_timestamp DESC, u.id DESC LIMIT :limit OFFSET :offset;
 
+-- name: usage_record_stream
+-- All records from `start` to before `end`, in no order: one would have to be sorted for.
+SELECT {usage_record_columns}
+FROM usage_records AS u LEFT JOIN usage_routes AS r ON r.id = u.route_id
+WHERE u.request_timestamp >= :start AND u.request_timestamp < :end;
+
+-- name: usage_record_stream_by_api_key @postgres
+-- As usage_record_stream, of one key, and of one model if it is not NULL. The index knows the hour only.
+SELECT {usage_record_columns}
+FROM usage_records AS u LEFT JOIN usage_routes AS r ON r.id = u.route_id
+WHERE u.api_key_id = :api_key_id AND (:model_id::uuid IS NULL OR u.model_id = :model_id)
+AND date_trunc('hour', u.request_timestamp AT TIME ZONE 'UTC') >= date_trunc('hour', :start::timestamptz AT TIME ZONE 'UTC')
+AND date_trunc('hour', u.request_timestamp AT TIME ZONE 'UTC') <= date_trunc('hour', :end::timestamptz AT TIME ZONE 'UTC')
+AND u.request_timestamp >= :start AND u.request_timestamp < :end;
+
+-- name: usage_record_stream_by_api_key @sqlite
+-- As above.
+SELECT {usage_record_columns}
+FROM usage_records AS u LEFT JOIN usage_routes AS r ON r.id = u.route_id
+WHERE u.api_key_id = :api_key_id AND (:model_id IS NULL OR u.model_id = :model_id)
+AND u.request_timestamp >= :start AND u.request_timestamp < :end;
+
+-- name: usage_record_stream_by_model @postgres
+-- As usage_record_stream, of one model.
+SELECT {usage_record_columns}
+FROM usage_records AS u LEFT JOIN usage_routes AS r ON r.id = u.route_id
+WHERE u.model_id = :model_id
+AND date_trunc('hour', u.request_timestamp AT TIME ZONE 'UTC') >= date_trunc('hour', :start::timestamptz AT TIME ZONE 'UTC')
+AND date_trunc('hour', u.request_timestamp AT TIME ZONE 'UTC') <= date_trunc('hour', :end::timestamptz AT TIME ZONE 'UTC')
+AND u.request_timestamp >= :start AND u.request_timestamp < :end;
+
+-- name: usage_record_stream_by_model @sqlite
+-- As above.
+SELECT {usage_record_columns}
+FROM usage_records AS u LEFT JOIN usage_routes AS r ON r.id = u.route_id
+WHERE u.model_id = :model_id AND u.request_timestamp >= :start AND u.request_timestamp < :end;
+
 -- name: usage_record_list_unpriced @postgres
 -- The next records without a price from `start` to before `end`, in the order of their ids.
 SELECT {usage_record_columns}

@@ -19,7 +19,7 @@ from gatewaydb.cli.errors import CommandError, UsageError
 from gatewaydb.cli.options import DEFAULT_OPTIONS, Options, location
 from gatewaydb.cli.output import note, plain, progress_bar, show_json
 from gatewaydb.cli.traces import TraceRow, read_trace
-from gatewaydb.cli.usage_import import opened_trace
+from gatewaydb.cli.usage_files import opened_lines
 from gatewaydb.cli.values import Whole
 
 EXAMPLES = (
@@ -87,7 +87,7 @@ def _day(trace: str | None, count: int | None, seed: int) -> list[Request]:
     if trace is None:
         midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         return made_up(count or _REQUESTS, seed, midnight - timedelta(days=1))
-    with opened_trace(trace) as (lines, _):
+    with opened_lines(trace) as lines:
         good = (row for row in read_trace(lines, trace) if isinstance(row, TraceRow))
         rows = sorted(islice(good, count or _REQUESTS_MAX), key=lambda row: row.at)
     if not rows:
