@@ -36,6 +36,9 @@ class Sizes(Struct, frozen=True, kw_only=True):
     cache_calls: int = 1_500_000
     usage_tasks: int = 1_000
     usage_rounds: int = 15
+    report_keys: int = 1_000
+    report_rounds: int = 15
+    report_records: int = 0
 
 
 QUICK = Sizes(
@@ -52,6 +55,9 @@ QUICK = Sizes(
     cache_calls=10_000,
     usage_tasks=50,
     usage_rounds=2,
+    report_keys=20,
+    report_rounds=2,
+    report_records=0,
 )
 
 

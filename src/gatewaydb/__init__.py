@@ -4,6 +4,7 @@ from gatewaydb.config import DatabaseConfig
 from gatewaydb.database import Database, DatabaseStats, DatabaseTransaction
 from gatewaydb.entities import (
     APIKey,
+    DailyUsageSummary,
     KeyModelTotals,
     Model,
     ModelAlias,
@@ -11,6 +12,8 @@ from gatewaydb.entities import (
     Provider,
     TokenTotals,
     UsageRecord,
+    UsageReport,
+    UsageReportRow,
     UsageTotals,
 )
 from gatewaydb.errors import (
@@ -48,6 +51,7 @@ __all__ = [
     "CatalogUnavailableError",
     "ConfigurationError",
     "Cost",
+    "DailyUsageSummary",
     "Database",
     "DatabaseConfig",
     "DatabaseStats",
@@ -74,6 +78,8 @@ __all__ = [
     "TokenTotals",
     "UsageRecord",
     "UsageRecordNotFoundError",
+    "UsageReport",
+    "UsageReportRow",
     "UsageTotals",
     "anthropic_message_of",
     "billable_usage",

@@ -2,5 +2,6 @@
 
 from gatewaydb.metering.partitions import PartitionKeeper, add_partitions
 from gatewaydb.metering.repricing import RepricingReport, reprice
+from gatewaydb.metering.settlement import settle_days
 
-__all__ = ["PartitionKeeper", "RepricingReport", "add_partitions", "reprice"]
+__all__ = ["PartitionKeeper", "RepricingReport", "add_partitions", "reprice", "settle_days"]
