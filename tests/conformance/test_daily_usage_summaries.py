@@ -10,8 +10,6 @@ import pytest
 from msgspec.structs import replace
 
 from gatewaydb import APIKey, Database, InvalidValueError, Model, Provider, UsageRecord, UsageReportRow
-from gatewaydb.engines.sqlite_connection import bound
-from gatewaydb.engines.statements import DIALECTS, load_statements
 from gatewaydb.entities.base import new_id
 from gatewaydb.metering import settle_days
 from tests.conftest import MakeDatabase
@@ -309,10 +307,3 @@ async def test_datetimes_are_widened_to_whole_days(db: Database) -> None:
 async def test_what_is_no_report_is_refused(db: Database, by: Any, start: Any, end: Any, more: dict[str, Any]) -> None:
     with pytest.raises(InvalidValueError):
         await db.daily_summaries.report(by, start, end, **more)
-
-
-@pytest.mark.parametrize("dialect", DIALECTS)
-def test_no_report_reads_records(dialect: Any) -> None:
-    for name, statement in load_statements(dialect).items():
-        if name.startswith("daily_usage_summary"):
-            assert "usage_records" not in statement.sql

@@ -18,13 +18,101 @@ printf(
 ) AS cost_usd,
 max(last_request_at) AS last_request_at
 
+-- fragment: usage_by_key @postgres
+(
+    SELECT * FROM settled_usage_by_key
+    WHERE day >= :start AND day < :end AND day <> ALL (ARRAY(SELECT day FROM usage_unsettled_days))
+    UNION ALL
+    SELECT
+        day, api_key_id, total_requests, unpriced_requests, client_errors, server_errors, total_prompt_tokens,
+        total_completion_tokens, total_tokens, total_cached_tokens, total_cost_usd, last_request_at
+    FROM daily_usage
+    WHERE day >= greatest(:start, (SELECT settled_before FROM usage_settlement)) AND day < :end
+    UNION ALL
+    SELECT
+        day, api_key_id, total_requests, unpriced_requests, client_errors, server_errors, total_prompt_tokens,
+        total_completion_tokens, total_tokens, total_cached_tokens, total_cost_usd, last_request_at
+    FROM daily_usage
+    WHERE day = ANY (ARRAY(
+        SELECT u.day FROM usage_unsettled_days AS u JOIN usage_settlement AS s ON u.day < s.settled_before
+    ))
+    AND day >= :start AND day < :end
+) AS u
+
+-- fragment: usage_by_key @sqlite
+(
+    SELECT * FROM settled_usage_by_key
+    WHERE day >= :start AND day < :end AND day NOT IN (SELECT day FROM usage_unsettled_days)
+    UNION ALL
+    SELECT
+        day, api_key_id, total_requests, unpriced_requests, client_errors, server_errors, total_prompt_tokens,
+        total_completion_tokens, total_tokens, total_cached_tokens, cost_microusd, cost_rest_picousd, last_request_at
+    FROM daily_usage
+    WHERE day >= max(:start, coalesce((SELECT settled_before FROM usage_settlement), '')) AND day < :end
+    UNION ALL
+    SELECT
+        day, api_key_id, total_requests, unpriced_requests, client_errors, server_errors, total_prompt_tokens,
+        total_completion_tokens, total_tokens, total_cached_tokens, cost_microusd, cost_rest_picousd, last_request_at
+    FROM daily_usage
+    WHERE day IN (
+        SELECT u.day FROM usage_unsettled_days AS u
+        WHERE u.day >= :start AND u.day < :end AND u.day < (SELECT settled_before FROM usage_settlement)
+    )
+) AS u
+
+-- fragment: usage_by_route @postgres
+(
+    SELECT * FROM settled_usage_by_route
+    WHERE day >= :start AND day < :end AND day <> ALL (ARRAY(SELECT day FROM usage_unsettled_days))
+    UNION ALL
+    SELECT
+        day, route_id, status_class, total_requests, unpriced_requests, client_errors, server_errors,
+        total_prompt_tokens, total_completion_tokens, total_tokens, total_cached_tokens, total_cost_usd,
+        last_request_at
+    FROM daily_usage
+    WHERE day >= greatest(:start, (SELECT settled_before FROM usage_settlement)) AND day < :end
+    UNION ALL
+    SELECT
+        day, route_id, status_class, total_requests, unpriced_requests, client_errors, server_errors,
+        total_prompt_tokens, total_completion_tokens, total_tokens, total_cached_tokens, total_cost_usd,
+        last_request_at
+    FROM daily_usage
+    WHERE day = ANY (ARRAY(
+        SELECT u.day FROM usage_unsettled_days AS u JOIN usage_settlement AS s ON u.day < s.settled_before
+    ))
+    AND day >= :start AND day < :end
+) AS u
+
+-- fragment: usage_by_route @sqlite
+(
+    SELECT * FROM settled_usage_by_route
+    WHERE day >= :start AND day < :end AND day NOT IN (SELECT day FROM usage_unsettled_days)
+    UNION ALL
+    SELECT
+        day, route_id, status_class, total_requests, unpriced_requests, client_errors, server_errors,
+        total_prompt_tokens, total_completion_tokens, total_tokens, total_cached_tokens, cost_microusd, cost_rest_picousd,
+        last_request_at
+    FROM daily_usage
+    WHERE day >= max(:start, coalesce((SELECT settled_before FROM usage_settlement), '')) AND day < :end
+    UNION ALL
+    SELECT
+        day, route_id, status_class, total_requests, unpriced_requests, client_errors, server_errors,
+        total_prompt_tokens, total_completion_tokens, total_tokens, total_cached_tokens, cost_microusd, cost_rest_picousd,
+        last_request_at
+    FROM daily_usage
+    WHERE day IN (
+        SELECT u.day FROM usage_unsettled_days AS u
+        WHERE u.day >= :start AND u.day < :end AND u.day < (SELECT settled_before FROM usage_settlement)
+    )
+) AS u
+
 -- name: daily_usage_summary_sum_by_key
--- What each key used from the day `start` to before the day `end`; with `by_day`, a row for each of its days.
+-- What each key used from the day `start` to before the day `end`; with `by_day`, a row for each of its days. Of days that
+-- are settled it reads their sums; the summaries themselves of days since, and of those that were changed since.
 SELECT s.*, k.name
 FROM (
     SELECT CASE WHEN :by_day THEN day END AS day, api_key_id, {usage_sums}
-    FROM daily_usage_by_key
-    WHERE day >= :start AND day < :end
+    FROM {usage_by_key}
     GROUP BY 1, 2
     HAVING sum(total_requests) > 0
 ) AS s
@@ -52,12 +140,9 @@ FROM (
     SELECT
         CASE WHEN :by_day THEN day END AS day, CASE WHEN :by_route THEN route_id END AS route_id,
         CASE WHEN :by_status THEN status_class END AS status_class, {usage_sums}
-    FROM daily_usage_by_route
-    WHERE day >= :start AND day < :end
-    AND (
-        :is_any_model
-        OR route_id IN (SELECT id FROM usage_routes WHERE model_id = :model_id OR model_name = :model_name)
-    )
+    FROM {usage_by_route}
+    WHERE :is_any_model
+    OR route_id IN (SELECT id FROM usage_routes WHERE model_id = :model_id OR model_name = :model_name)
     GROUP BY 1, 2, 3
     HAVING sum(total_requests) > 0
 ) AS s

@@ -75,42 +75,6 @@ SELECT
     total_prompt_tokens, total_completion_tokens, total_tokens, total_cached_tokens, total_cost_usd, last_request_at
 FROM daily_usage_summaries;
 
--- What a key used on a day, in one row or several.
-CREATE VIEW daily_usage_by_key AS
-SELECT * FROM settled_usage_by_key WHERE day <> ALL (ARRAY(SELECT day FROM usage_unsettled_days))
-UNION ALL
-SELECT
-    day, api_key_id, total_requests, unpriced_requests, client_errors, server_errors, total_prompt_tokens,
-    total_completion_tokens, total_tokens, total_cached_tokens, total_cost_usd, last_request_at
-FROM daily_usage
-WHERE day >= coalesce((SELECT settled_before FROM usage_settlement), '-infinity'::date)
-UNION ALL
-SELECT
-    day, api_key_id, total_requests, unpriced_requests, client_errors, server_errors, total_prompt_tokens,
-    total_completion_tokens, total_tokens, total_cached_tokens, total_cost_usd, last_request_at
-FROM daily_usage
-WHERE day = ANY (ARRAY(
-    SELECT u.day FROM usage_unsettled_days AS u JOIN usage_settlement AS s ON u.day < s.settled_before
-));
-
--- What was used of a route on a day with one class of status, in one row or several.
-CREATE VIEW daily_usage_by_route AS
-SELECT * FROM settled_usage_by_route WHERE day <> ALL (ARRAY(SELECT day FROM usage_unsettled_days))
-UNION ALL
-SELECT
-    day, route_id, status_class, total_requests, unpriced_requests, client_errors, server_errors, total_prompt_tokens,
-    total_completion_tokens, total_tokens, total_cached_tokens, total_cost_usd, last_request_at
-FROM daily_usage
-WHERE day >= coalesce((SELECT settled_before FROM usage_settlement), '-infinity'::date)
-UNION ALL
-SELECT
-    day, route_id, status_class, total_requests, unpriced_requests, client_errors, server_errors, total_prompt_tokens,
-    total_completion_tokens, total_tokens, total_cached_tokens, total_cost_usd, last_request_at
-FROM daily_usage
-WHERE day = ANY (ARRAY(
-    SELECT u.day FROM usage_unsettled_days AS u JOIN usage_settlement AS s ON u.day < s.settled_before
-));
-
 -- The first day that is over and not settled, or was changed since. Two hours spare a clock that is set back.
 CREATE FUNCTION usage_next_unsettled_day() RETURNS date LANGUAGE sql STABLE AS $$
     SELECT min(day)

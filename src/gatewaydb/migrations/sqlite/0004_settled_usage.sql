@@ -78,44 +78,6 @@ SELECT
     last_request_at
 FROM daily_usage_summaries;
 
--- What a key used on a day, in one row or several.
-CREATE VIEW daily_usage_by_key AS
-SELECT * FROM settled_usage_by_key WHERE day NOT IN (SELECT day FROM usage_unsettled_days)
-UNION ALL
-SELECT
-    day, api_key_id, total_requests, unpriced_requests, client_errors, server_errors, total_prompt_tokens,
-    total_completion_tokens, total_tokens, total_cached_tokens, cost_microusd, cost_rest_picousd, last_request_at
-FROM daily_usage
-WHERE day >= coalesce((SELECT settled_before FROM usage_settlement), '')
-UNION ALL
-SELECT
-    day, api_key_id, total_requests, unpriced_requests, client_errors, server_errors, total_prompt_tokens,
-    total_completion_tokens, total_tokens, total_cached_tokens, cost_microusd, cost_rest_picousd, last_request_at
-FROM daily_usage
-WHERE day IN (
-    SELECT u.day FROM usage_unsettled_days AS u WHERE u.day < (SELECT settled_before FROM usage_settlement)
-);
-
--- What was used of a route on a day with one class of status, in one row or several.
-CREATE VIEW daily_usage_by_route AS
-SELECT * FROM settled_usage_by_route WHERE day NOT IN (SELECT day FROM usage_unsettled_days)
-UNION ALL
-SELECT
-    day, route_id, status_class, total_requests, unpriced_requests, client_errors, server_errors,
-    total_prompt_tokens, total_completion_tokens, total_tokens, total_cached_tokens, cost_microusd, cost_rest_picousd,
-    last_request_at
-FROM daily_usage
-WHERE day >= coalesce((SELECT settled_before FROM usage_settlement), '')
-UNION ALL
-SELECT
-    day, route_id, status_class, total_requests, unpriced_requests, client_errors, server_errors,
-    total_prompt_tokens, total_completion_tokens, total_tokens, total_cached_tokens, cost_microusd, cost_rest_picousd,
-    last_request_at
-FROM daily_usage
-WHERE day IN (
-    SELECT u.day FROM usage_unsettled_days AS u WHERE u.day < (SELECT settled_before FROM usage_settlement)
-);
-
 -- The first day that is over and not settled, or was changed since: none, or one row. Two hours spare a clock that is set
 -- back.
 CREATE VIEW usage_next_unsettled_day AS
