@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
 from random import Random
 from statistics import median, quantiles
 from time import perf_counter
@@ -21,7 +22,6 @@ import asyncpg
 from benchmarks.databases import POSTGRES, SQLITE, Bench, on_engines
 from benchmarks.harness import Row, at_most, row_of, without_gc
 from gatewaydb import APIKey, Database, DatabaseConfig, Model
-from gatewaydb.engines.sqlite_connection import bound
 from gatewaydb.engines.statements import load_statements
 from gatewaydb.entities import ReportBy
 from gatewaydb.metering import settle_days
@@ -37,8 +37,8 @@ SUMMARY = (
 # Ranks are drawn as exp(u ln n), which is Zipf's law, so that all ways to fill a database agree.
 INSERT_RECORDS = """
 INSERT INTO usage_records (
-    id, api_key_id, model_id, request_timestamp, route_id, prompt_tokens, completion_tokens, total_tokens, cached_tokens,
-    response_time_ms, status_code, cost_usd, request_id
+    id, api_key_id, model_id, request_timestamp, route_id, prompt_tokens, completion_tokens, total_tokens,
+    cached_tokens, response_time_ms, status_code, cost_usd, request_id
 )
 SELECT
     gen_random_uuid(), ($1::uuid[])[key], ($2::uuid[])[model], now() - random() * 29 * interval '1 day', model,
@@ -97,7 +97,9 @@ async def _milliseconds(db: Database, by: ReportBy) -> float:
 async def _filled(db: Database, url: str, bench: Bench) -> int:
     """Fills a database; gives the number of its daily summaries."""
     keys = [(await db.api_keys.issue(f"key {n}", metadata=_tags(n)))[0] for n in range(bench.sizes.report_keys)]
-    models = [await db.models.create(Model(name=f"model-{n}", litellm_provider=f"maker {n % 4}")) for n in range(MODELS)]
+    models = [
+        await db.models.create(Model(name=f"model-{n}", litellm_provider=f"maker {n % 4}")) for n in range(MODELS)
+    ]
     async with db.transaction() as tx:
         for number, model in enumerate(models, 1):
             await tx.execute(
@@ -146,24 +148,33 @@ def _poisson(random: Random, mean: float) -> int:
 
 async def _load_summaries(url: str, rows: Iterator[tuple[Any, ...]]) -> None:
     if url.startswith("postgres"):
-        from decimal import Decimal
-
-        columns = [*SUMMARY.split(", "), "total_cost_usd", "last_request_at"]
-        connection = await asyncpg.connect(url)
-        complete = ((*row, row[4] * row[2] * Decimal("0.001234567891"), _noon(row[0])) for row in rows)
-        await connection.copy_records_to_table("daily_usage_summaries", records=complete, columns=columns)
-        await connection.close()
+        await _copy(url, rows)
         return
     with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
         connection.executemany(
             f"INSERT INTO daily_usage_summaries ({SUMMARY}, cost_microusd, cost_rest_picousd, last_request_at) "
             f"VALUES ({', '.join('?' * 13)})",
             (
-                (f"{row[0]}", str(row[1]), *row[2:], row[4] * row[2] * 1234, row[4] * row[2] * 567891, f"{_noon(row[0])}")
+                (
+                    str(row[0]),
+                    str(row[1]),
+                    *row[2:],
+                    row[4] * row[2] * 1234,
+                    row[4] * row[2] * 567891,
+                    _noon(row[0]).isoformat(timespec="microseconds"),
+                )
                 for row in rows
             ),
         )
         connection.commit()
+
+
+async def _copy(url: str, rows: Iterator[tuple[Any, ...]]) -> None:
+    columns = [*SUMMARY.split(", "), "total_cost_usd", "last_request_at"]
+    complete = ((*row, row[4] * row[2] * Decimal("0.001234567891"), _noon(row[0])) for row in rows)
+    connection = await asyncpg.connect(url)
+    await connection.copy_records_to_table("daily_usage_summaries", records=complete, columns=columns)
+    await connection.close()
 
 
 def _noon(day: date) -> datetime:

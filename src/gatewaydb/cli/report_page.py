@@ -10,6 +10,7 @@ from html import escape
 from importlib import resources
 from math import ceil, log10
 from typing import NamedTuple
+from uuid import UUID
 
 from gatewaydb import UsageReport, UsageReportRow
 
@@ -43,7 +44,8 @@ def page(data: ReportData, made_at: datetime) -> str:
     last = report.end - timedelta(days=1)
     style = resources.files("gatewaydb.cli").joinpath("report_page.css").read_text(encoding="utf-8")
     body = [
-        f"<header><h1>{escape(title)}</h1><p>{report.start} to {max(last, report.start)}, whole days in UTC</p></header>",
+        f"<header><h1>{escape(title)}</h1>",
+        f"<p>{report.start} to {max(last, report.start)}, whole days in UTC</p></header>",
         _tiles(report.total),
     ]
     if report.rows:
@@ -52,7 +54,7 @@ def page(data: ReportData, made_at: datetime) -> str:
     return "\n".join(
         [
             '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
-            '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; style-src \'unsafe-inline\'">',
+            "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">",
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"<title>{escape(title)}, {report.start} to {last}</title>\n<style>\n{style}</style>\n</head>",
             "<body>\n<main>",
@@ -71,7 +73,7 @@ def _tiles(total: UsageReportRow) -> str:
         "Unpriced requests": f"{total.unpriced_requests:,}",
     }
     tiles = "".join(
-        f'<div><dt>{name}</dt><dd{_warning(name, total)}>{value}</dd></div>' for name, value in shown.items()
+        f"<div><dt>{name}</dt><dd{_warning(name, total)}>{value}</dd></div>" for name, value in shown.items()
     )
     return f'<dl class="tiles">{tiles}</dl>'
 
@@ -115,12 +117,14 @@ def _layers(data: ReportData) -> list[_Layer]:
     totals = {row.day: row.cost_usd for row in data.days if row.day}
     if data.report.by == "day":
         return [_Layer("cost", "--c0", totals)]
-    own: dict[tuple[str | None, object], dict[date, Decimal]] = {}
+    own: dict[tuple[str | None, UUID | None], dict[date, Decimal]] = {}
     for row in data.series:
         assert row.day is not None
         own.setdefault((row.label, row.id), {})[row.day] = row.cost_usd
     names = {(row.label, row.id): _label(row) for row in data.series}
-    layers = [_Layer(names[key], f"--c{number % SERIES_ROWS}", costs) for number, (key, costs) in enumerate(own.items())]
+    layers = [
+        _Layer(names[key], f"--c{number % SERIES_ROWS}", costs) for number, (key, costs) in enumerate(own.items())
+    ]
     shown = {day: sum((layer.costs.get(day, Decimal(0)) for layer in layers), Decimal(0)) for day in totals}
     others = {day: max(Decimal(0), total - shown[day]) for day, total in totals.items()}
     return [*layers, _Layer("all others", "--other", others)] if any(others.values()) else layers
@@ -209,10 +213,14 @@ def _table(report: UsageReport) -> str:
     shown = min(len(report.rows), _TABLE_ROWS)
     left_out = f"<p>The first {shown} of {report.row_count:,} rows.</p>" if shown < report.row_count else ""
     overlap = "<p>A key of several tags counts in each of them, and once in all.</p>" if report.by == "tag" else ""
-    return (
-        f'<section><h2>All figures</h2>\n<div class="table"><table>\n'
-        f'<thead><tr><th scope="col">{escape(report.by.capitalize())}</th>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n'
-        f'<tfoot><tr><th scope="row">All</th>{_cells(report.total)}</tr></tfoot>\n</table></div>{left_out}{overlap}</section>'
+    return "\n".join(
+        [
+            '<section><h2>All figures</h2>\n<div class="table"><table>',
+            f'<thead><tr><th scope="col">{escape(report.by.capitalize())}</th>{head}</tr></thead>',
+            f"<tbody>\n{rows}\n</tbody>",
+            f'<tfoot><tr><th scope="row">All</th>{_cells(report.total)}</tr></tfoot>',
+            f"</table></div>{left_out}{overlap}</section>",
+        ]
     )
 
 

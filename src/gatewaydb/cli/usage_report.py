@@ -2,7 +2,7 @@
 
 import sys
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -43,10 +43,12 @@ class Scope:
         str | None, Parameter(group=_SCOPE, help="To before then; a part of a day is that whole day, in UTC.")
     ] = None
     api_key: Annotated[str | None, Parameter(group=_SCOPE, help="One key only: its id, name or hash prefix.")] = None
-    model: Annotated[str | None, Parameter(group=_SCOPE, help="One model only: its name as recorded, or its id.")] = None
-    tag_type: Annotated[
-        str, Parameter(group=_SCOPE, help="The type of the keys' metadata that --by tag goes by.")
-    ] = "tag"
+    model: Annotated[str | None, Parameter(group=_SCOPE, help="One model only: its name as recorded, or its id.")] = (
+        None
+    )
+    tag_type: Annotated[str, Parameter(group=_SCOPE, help="The type of the keys' metadata that --by tag goes by.")] = (
+        "tag"
+    )
 
     async def asked(self, db: Database) -> dict[str, Any]:
         """The same for `db.daily_summaries`."""
@@ -113,13 +115,13 @@ async def report(
     async with options.opened() as db:
         asked = await scope.asked(db)
         found = await db.daily_summaries.report(by, **asked, limit=limit)
-        if chosen == "html":
-            data = await _page_data(db, found, asked)
-    if chosen == "table":
+        data = await _page_data(db, found, asked) if chosen == "html" else None
+    if data is not None:
+        _write(report_page.page(data, datetime.now(UTC)).encode(), output.output)
+    elif chosen == "table":
         _show(found, with_bars=output.chart)
     else:
-        made = report_page.page(data, datetime.now(UTC)).encode() if chosen == "html" else WRITERS[chosen](found)
-        _write(made, output.output)
+        _write(WRITERS[chosen](found), output.output)
 
 
 async def _page_data(db: Database, found: UsageReport, asked: dict[str, Any]) -> report_page.ReportData:
@@ -145,7 +147,10 @@ def _show(found: UsageReport, *, with_bars: bool) -> None:
     columns = (found.by, ">cost", ">requests", ">unpriced", ">4xx", ">5xx", ">prompt", ">completion", ">cached")
     top = max((row.cost_usd for row in found.rows), default=Decimal(0))
     chart = ("",) if with_bars else ()
-    rows = [(_label(row, found.by), *_figures(row)[:1], *_bar(row, top, with_bars), *_figures(row)[1:]) for row in found.rows]
+    rows = [
+        (_label(row, found.by), *_figures(row)[:1], *_bar(row, top, with_bars), *_figures(row)[1:])
+        for row in found.rows
+    ]
     if len(rows) > 1:
         sums = _figures(found.total)
         rows.append(("all", *sums[:1], *chart, *sums[1:]))

@@ -1,4 +1,4 @@
-"""Daily usage summaries: kept by the database with every record. Every report is a sum of them, and reads no records."""
+"""Daily usage summaries: kept by the database with every record. Every report is a sum of them; none reads records."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,7 +25,13 @@ _COUNTS = (
     "total_tokens",
     "cached_tokens",
 )
-_PARTED_BY = {"day": "by_day", "status": "by_status", "model": "by_route", "provider": "by_route", "endpoint": "by_route"}
+_PARTED_BY = {
+    "day": "by_day",
+    "status": "by_status",
+    "model": "by_route",
+    "provider": "by_route",
+    "endpoint": "by_route",
+}
 
 
 class _Group(NamedTuple):
@@ -56,8 +62,8 @@ class DailyUsageSummaryRepository(Repository):
     ) -> UsageReport:
         """Exact sums of all usage of those days, dearest first, or of one key or model (by recorded name, or by id).
 
-        By key, the label is the key's name, or the id of one that was deleted; by model, the name that was recorded, else
-        the model's id; by provider, its name, else that of the model's `litellm_provider`; by tag, `key=value` of the
+        By key, the label is the key's name, or the id of one that was deleted; by model, the name that was recorded,
+        else the model's id; by provider, its name, else the `litellm_provider` of the model; by tag, `key=value` of the
         key's metadata of the type `tag_type`, one row for each that it bears, and None for keys without any. `limit`
         bounds the rows, and not the total.
         """
@@ -128,7 +134,9 @@ class DailyUsageSummaryRepository(Repository):
             raise InvalidValueError(f"by: must be one of {', '.join(get_args(ReportBy))}")
         tags = defaultdict[UUID, list[str]](list)
         if by == "tag":
-            for row in await self._db.fetch_all("daily_usage_summary_list_tags", type=checks.text("tag_type", tag_type)):
+            for row in await self._db.fetch_all(
+                "daily_usage_summary_list_tags", type=checks.text("tag_type", tag_type)
+            ):
                 tags[row["api_key_id"]].append(f"{row['key']}={row['value']}")
         return tags
 

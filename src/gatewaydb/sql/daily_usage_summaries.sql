@@ -41,23 +41,35 @@ max(last_request_at) AS last_request_at
 
 -- fragment: usage_by_key @sqlite
 (
-    SELECT * FROM settled_usage_by_key
+    SELECT
+        CASE WHEN :by_day THEN day END AS day, api_key_id, sum(total_requests) AS total_requests,
+        sum(unpriced_requests) AS unpriced_requests, sum(client_errors) AS client_errors,
+        sum(server_errors) AS server_errors, sum(total_prompt_tokens) AS total_prompt_tokens,
+        sum(total_completion_tokens) AS total_completion_tokens, sum(total_tokens) AS total_tokens,
+        sum(total_cached_tokens) AS total_cached_tokens, sum(cost_microusd) AS cost_microusd,
+        sum(cost_rest_picousd) AS cost_rest_picousd, max(last_request_at) AS last_request_at
+    FROM settled_usage_by_key
     WHERE day >= :start AND day < :end AND day NOT IN (SELECT day FROM usage_unsettled_days)
+    GROUP BY 1, 2
     UNION ALL
     SELECT
-        day, api_key_id, total_requests, unpriced_requests, client_errors, server_errors, total_prompt_tokens,
-        total_completion_tokens, total_tokens, total_cached_tokens, cost_microusd, cost_rest_picousd, last_request_at
+        day, api_key_id, sum(total_requests), sum(unpriced_requests), sum(client_errors), sum(server_errors),
+        sum(total_prompt_tokens), sum(total_completion_tokens), sum(total_tokens), sum(total_cached_tokens),
+        sum(cost_microusd), sum(cost_rest_picousd), max(last_request_at)
     FROM daily_usage
     WHERE day >= max(:start, coalesce((SELECT settled_before FROM usage_settlement), '')) AND day < :end
+    GROUP BY day, api_key_id
     UNION ALL
     SELECT
-        day, api_key_id, total_requests, unpriced_requests, client_errors, server_errors, total_prompt_tokens,
-        total_completion_tokens, total_tokens, total_cached_tokens, cost_microusd, cost_rest_picousd, last_request_at
+        day, api_key_id, sum(total_requests), sum(unpriced_requests), sum(client_errors), sum(server_errors),
+        sum(total_prompt_tokens), sum(total_completion_tokens), sum(total_tokens), sum(total_cached_tokens),
+        sum(cost_microusd), sum(cost_rest_picousd), max(last_request_at)
     FROM daily_usage
     WHERE day IN (
         SELECT u.day FROM usage_unsettled_days AS u
         WHERE u.day >= :start AND u.day < :end AND u.day < (SELECT settled_before FROM usage_settlement)
     )
+    GROUP BY day, api_key_id
 ) AS u
 
 -- fragment: usage_by_route @postgres
@@ -108,7 +120,8 @@ max(last_request_at) AS last_request_at
 
 -- name: daily_usage_summary_sum_by_key
 -- What each key used from the day `start` to before the day `end`; with `by_day`, a row for each of its days. Of days that
--- are settled it reads their sums; the summaries themselves of days since, and of those that were changed since.
+-- are settled it reads their sums; the summaries themselves of days since, and of those that were changed since. SQLite
+-- sums up each of the three by itself, which spares it sorting: summaries lie in the order of days and keys.
 SELECT s.*, k.name
 FROM (
     SELECT CASE WHEN :by_day THEN day END AS day, api_key_id, {usage_sums}
