@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from gatewaydb import APIKey, Database, InvalidValueError, Model, Provider, UsageRecord, UsageReportRow
 from gatewaydb.entities.base import new_id
 from gatewaydb.metering import settle_days
+from tests.clock import ManualClock
 from tests.conftest import MakeDatabase
 
 START, END = date(2025, 11, 20), date(2026, 2, 10)
@@ -251,6 +252,32 @@ async def test_settling_beside_writers_loses_nothing(make_database: MakeDatabase
             report = await writers[0].daily_summaries.report(by, days[0], END)
             assert (report.total.requests, report.total.cost_usd) == (300, Decimal(30))
         await settle_days(writers[0]._engine)
+
+
+async def test_an_open_database_settles_days_every_hour(make_database: MakeDatabase, clock: ManualClock) -> None:
+    db = await make_database(clock=clock)
+    await db.usage.create(UsageRecord(api_key_id=new_id(), request_timestamp=_at(START)))
+    clock.advance(3600)
+    async with asyncio.timeout(30):
+        while (await _next_unsettled(db)) is not None:
+            await asyncio.sleep(0.01)
+
+
+async def _next_unsettled(db: Database) -> date | None:
+    row = await db._engine.fetch_one("daily_usage_summary_next_unsettled")
+    first: date | None = row and row["first_day"]
+    return first
+
+
+async def test_settling_leaves_off_where_others_write(make_database: MakeDatabase) -> None:
+    writer, settler = await make_database(), await make_database(query_timeout="500ms")
+    record = UsageRecord(api_key_id=new_id(), request_timestamp=_at(START), cost_usd=Decimal(1))
+    await writer.usage.create(record)
+    async with writer.transaction() as tx:
+        await tx.usage.create(replace(record, id=new_id()))
+        assert await settle_days(settler._engine) == []
+    assert await settle_days(settler._engine) == [START]
+    assert (await settler.daily_summaries.report("key", START, END)).total.cost_usd == 2
 
 
 async def test_rows_come_dearest_first_and_days_in_order(world: World) -> None:

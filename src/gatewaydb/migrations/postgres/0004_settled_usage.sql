@@ -45,26 +45,29 @@ CREATE TABLE usage_unsettled_days (
     day date NOT NULL
 );
 
--- Whoever changes a day that may be settled, says so. One who reads an older state of the database cannot tell whether
--- somebody else has said it already.
+-- Whoever changes a day that may be settled, says so: one that is over. Who reads an older state of the database cannot
+-- tell whether somebody else has said it already.
 CREATE FUNCTION daily_usage_summaries_unsettle() RETURNS trigger LANGUAGE plpgsql AS $$
-DECLARE
-    changed date := coalesce(NEW.day, OLD.day);
 BEGIN
-    IF current_setting('transaction_isolation') <> 'read committed'
-    OR NOT EXISTS (SELECT FROM usage_unsettled_days AS u WHERE u.day = changed) THEN
-        INSERT INTO usage_unsettled_days (day) VALUES (changed);
-    END IF;
+    INSERT INTO usage_unsettled_days (day)
+    SELECT day FROM (SELECT DISTINCT day FROM changed) AS c
+    WHERE day < (clock_timestamp() AT TIME ZONE 'UTC')::date
+    AND (
+        current_setting('transaction_isolation') <> 'read committed'
+        OR NOT EXISTS (SELECT FROM usage_unsettled_days AS u WHERE u.day = c.day)
+    );
     RETURN NULL;
 END
 $$;
 
--- The condition spares the day that is going on, which is never settled, any call.
-CREATE TRIGGER daily_usage_summaries_unsettle AFTER INSERT OR UPDATE ON daily_usage_summaries FOR EACH ROW
-WHEN (NEW.day < (clock_timestamp() AT TIME ZONE 'UTC')::date) EXECUTE FUNCTION daily_usage_summaries_unsettle();
+CREATE TRIGGER daily_usage_summaries_unsettle_inserted AFTER INSERT ON daily_usage_summaries
+REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION daily_usage_summaries_unsettle();
 
-CREATE TRIGGER daily_usage_summaries_unsettle_deleted AFTER DELETE ON daily_usage_summaries FOR EACH ROW
-EXECUTE FUNCTION daily_usage_summaries_unsettle();
+CREATE TRIGGER daily_usage_summaries_unsettle_updated AFTER UPDATE ON daily_usage_summaries
+REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION daily_usage_summaries_unsettle();
+
+CREATE TRIGGER daily_usage_summaries_unsettle_deleted AFTER DELETE ON daily_usage_summaries
+REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION daily_usage_summaries_unsettle();
 
 -- What a key used of a route on a day, with the errors counted apart.
 CREATE VIEW daily_usage AS
