@@ -30,13 +30,14 @@ max(last_request_at) AS last_request_at
     WHERE day >= greatest(:start, (SELECT settled_before FROM usage_settlement)) AND day < :end
     UNION ALL
     SELECT
-        day, api_key_id, total_requests, unpriced_requests, client_errors, server_errors, total_prompt_tokens,
-        total_completion_tokens, total_tokens, total_cached_tokens, total_cost_usd, last_request_at
-    FROM daily_usage
-    WHERE day = ANY (ARRAY(
-        SELECT u.day FROM usage_unsettled_days AS u JOIN usage_settlement AS s ON u.day < s.settled_before
-    ))
-    AND day >= :start AND day < :end
+        d.day, d.api_key_id, d.total_requests, d.unpriced_requests, d.client_errors, d.server_errors,
+        d.total_prompt_tokens, d.total_completion_tokens, d.total_tokens, d.total_cached_tokens,
+        d.total_cost_usd, d.last_request_at
+    FROM (
+        SELECT DISTINCT u.day FROM usage_unsettled_days AS u JOIN usage_settlement AS s ON u.day < s.settled_before
+        WHERE u.day >= :start AND u.day < :end
+    ) AS changed
+    CROSS JOIN LATERAL (SELECT * FROM daily_usage AS d WHERE d.day = changed.day OFFSET 0) AS d
 ) AS u
 
 -- fragment: usage_by_key @sqlite
@@ -85,14 +86,14 @@ max(last_request_at) AS last_request_at
     WHERE day >= greatest(:start, (SELECT settled_before FROM usage_settlement)) AND day < :end
     UNION ALL
     SELECT
-        day, route_id, status_class, total_requests, unpriced_requests, client_errors, server_errors,
-        total_prompt_tokens, total_completion_tokens, total_tokens, total_cached_tokens, total_cost_usd,
-        last_request_at
-    FROM daily_usage
-    WHERE day = ANY (ARRAY(
-        SELECT u.day FROM usage_unsettled_days AS u JOIN usage_settlement AS s ON u.day < s.settled_before
-    ))
-    AND day >= :start AND day < :end
+        d.day, d.route_id, d.status_class, d.total_requests, d.unpriced_requests, d.client_errors,
+        d.server_errors, d.total_prompt_tokens, d.total_completion_tokens, d.total_tokens,
+        d.total_cached_tokens, d.total_cost_usd, d.last_request_at
+    FROM (
+        SELECT DISTINCT u.day FROM usage_unsettled_days AS u JOIN usage_settlement AS s ON u.day < s.settled_before
+        WHERE u.day >= :start AND u.day < :end
+    ) AS changed
+    CROSS JOIN LATERAL (SELECT * FROM daily_usage AS d WHERE d.day = changed.day OFFSET 0) AS d
 ) AS u
 
 -- fragment: usage_by_route @sqlite
@@ -121,7 +122,8 @@ max(last_request_at) AS last_request_at
 -- name: daily_usage_summary_sum_by_key
 -- What each key used from the day `start` to before the day `end`; with `by_day`, a row for each of its days. Of days that
 -- are settled it reads their sums; the summaries themselves of days since, and of those that were changed since. SQLite
--- sums up each of the three by itself, which spares it sorting: summaries lie in the order of days and keys.
+-- sums up each of the three by itself, which spares it sorting: summaries lie in the order of days and keys. On PostgreSQL,
+-- OFFSET 0 has each changed day looked up by itself: it would read the whole table for any of them.
 SELECT s.*, k.name
 FROM (
     SELECT CASE WHEN :by_day THEN day END AS day, api_key_id, {usage_sums}
