@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
+from msgspec.structs import replace
 from rich.console import Console
 
 from benchmarks import catalog, costs, eviction, hits, memory, reports, sqlite_reads, usage
@@ -32,6 +33,7 @@ def run(
     *,
     quick: Annotated[bool, Parameter(negative=())] = False,
     only: Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative=())] = (),
+    records: int = 0,
     json: Path | None = None,
 ) -> int:
     """Run the benchmarks and show a table.
@@ -42,6 +44,8 @@ def run(
         Tiny sizes, to see that everything runs: the figures mean nothing.
     only
         Only these benchmarks: hits, memory, sqlite, eviction, costs, catalog, usage, reports.
+    records
+        Really insert so many usage records for the reports, instead of the summaries of ten million.
     json
         Also write the rows to this file.
     """
@@ -49,7 +53,10 @@ def run(
     if unknown:
         print(f"no benchmark is named {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}", file=sys.stderr)
         return 2
-    report = _measure(QUICK if quick else Sizes(), [name for name in BENCHMARKS if name in only or not only])
+    report = _measure(
+        replace(QUICK if quick else Sizes(), report_records=records),
+        [name for name in BENCHMARKS if name in only or not only],
+    )
     show(report)
     if json is not None:
         write_json(report, json)
