@@ -265,7 +265,7 @@ async def test_an_open_database_settles_days_every_hour(make_database: MakeDatab
 
 async def _next_unsettled(db: Database) -> date | None:
     row = await db._engine.fetch_one("daily_usage_summary_next_unsettled")
-    first: date | None = row and row["first_day"]
+    first: date | None = row["first_day"] if row else None
     return first
 
 
