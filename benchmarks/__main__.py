@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
+from msgspec.structs import replace
 from rich.console import Console
 
 from benchmarks import (
@@ -18,6 +19,7 @@ from benchmarks import (
     journal,
     memory,
     misses,
+    reports,
     sqlite_reads,
     transfer,
     usage,
@@ -39,6 +41,7 @@ BENCHMARKS: dict[str, Callable[[Bench], list[Row]]] = {
     "bulk": bulk.measure,
     "journal": journal.measure,
     "transfer": transfer.measure,
+    "reports": reports.measure,
 }
 
 app = App(name="python -m benchmarks", help="Measure the goals of docs/performance.md.", help_format="plaintext")
@@ -49,6 +52,7 @@ def run(
     *,
     quick: Annotated[bool, Parameter(negative=())] = False,
     only: Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative=())] = (),
+    records: int = 0,
     json: Path | None = None,
 ) -> int:
     """Run the benchmarks and show a table.
@@ -59,6 +63,8 @@ def run(
         Tiny sizes, to see that everything runs: the figures mean nothing.
     only
         Only these benchmarks. A name that none has lists them.
+    records
+        Really insert so many usage records for the reports, instead of the summaries of ten million.
     json
         Also write the rows to this file.
     """
@@ -66,7 +72,10 @@ def run(
     if unknown:
         print(f"no benchmark is named {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}", file=sys.stderr)
         return 2
-    report = _measure(QUICK if quick else Sizes(), [name for name in BENCHMARKS if name in only or not only])
+    report = _measure(
+        replace(QUICK if quick else Sizes(), report_records=records),
+        [name for name in BENCHMARKS if name in only or not only],
+    )
     show(report)
     if json is not None:
         write_json(report, json)

@@ -42,6 +42,9 @@ class Sizes(Struct, frozen=True, kw_only=True):
     usage_total: int = 1_000_000
     transfer_rows: int = 20_000
     transfer_rounds: int = 5
+    report_keys: int = 1_000
+    report_rounds: int = 15
+    report_records: int = 0
 
 
 QUICK = Sizes(
@@ -64,6 +67,9 @@ QUICK = Sizes(
     usage_total=10_000,
     transfer_rows=200,
     transfer_rounds=1,
+    report_keys=20,
+    report_rounds=2,
+    report_records=0,
 )
 
 

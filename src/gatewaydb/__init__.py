@@ -4,6 +4,7 @@ from gatewaydb.config import DatabaseConfig
 from gatewaydb.database import Database, DatabaseStats, DatabaseTransaction
 from gatewaydb.entities import (
     APIKey,
+    DailyUsageSummary,
     KeyModelTotals,
     Model,
     ModelAlias,
@@ -11,6 +12,8 @@ from gatewaydb.entities import (
     Provider,
     TokenTotals,
     UsageRecord,
+    UsageReport,
+    UsageReportRow,
     UsageTotals,
 )
 from gatewaydb.errors import (
@@ -51,6 +54,7 @@ __all__ = [
     "CatalogUnavailableError",
     "ConfigurationError",
     "Cost",
+    "DailyUsageSummary",
     "Database",
     "DatabaseConfig",
     "DatabaseStats",
@@ -81,6 +85,8 @@ __all__ = [
     "UsageRecord",
     "UsageRecordNotFoundError",
     "UsageRecorder",
+    "UsageReport",
+    "UsageReportRow",
     "UsageTotals",
     "anthropic_message_of",
     "billable_usage",

@@ -64,6 +64,11 @@ FACE = {
         "get_total_cost_by_api_key": "api_key_id, start, end",
         "get_total_tokens_by_api_key": "api_key_id, start, end",
     },
+    "daily_summaries": {
+        "report": "by, start, end, *, api_key_id=None, model=None, tag_type='tag', limit=None",
+        "series": "by, start, end, *, api_key_id=None, model=None, tag_type='tag', limit=8",
+        "get_by_api_key": "api_key_id, start, end",
+    },
     "monthly_summaries": {
         "refresh_summary": "api_key_id, year, month",
         "get_by_api_key_and_month": "api_key_id, year, month",

@@ -66,7 +66,7 @@ def _without_decimals(value: Any) -> Any:
             return f"{value:f}"
         case dict():
             return {key: _without_decimals(item) for key, item in value.items()}
-        case list():
+        case list() | tuple():
             return [_without_decimals(item) for item in value]
     return value
 

@@ -138,7 +138,7 @@ def _in_utc(instant: datetime) -> datetime:
 _TYPES = (
     (re.compile(r"id|(api_key|model|provider)_id"), UUID | None),
     (re.compile(r"\w+_usd|price"), Decimal | None),
-    (re.compile(r"(first_)?day"), date),
+    (re.compile(r"(first_)?day"), date | None),
     (re.compile(r"enabled|supports_\w+|has_credentials"), bool | None),
 )
 _TIME = re.compile(r"\w+_at|request_timestamp|valid_(from|until)")

@@ -4,6 +4,7 @@ from gatewaydb.metering.inspection import JournalReport, inspect
 from gatewaydb.metering.partitions import PartitionKeeper, add_partitions
 from gatewaydb.metering.recorder import RecorderStats, UsageRecorder, WhenFull
 from gatewaydb.metering.repricing import RepricingReport, reprice
+from gatewaydb.metering.settlement import settle_days
 
 __all__ = [
     "JournalReport",
@@ -15,4 +16,5 @@ __all__ = [
     "add_partitions",
     "inspect",
     "reprice",
+    "settle_days",
 ]

@@ -8,6 +8,7 @@ from datetime import date, timedelta
 from gatewaydb.clock import Timer
 from gatewaydb.engines import Engine
 from gatewaydb.errors import GatewayDBError
+from gatewaydb.metering.settlement import settle_days
 
 PARTITIONS_AHEAD = 3
 """Months after this one that have a partition already."""
@@ -70,8 +71,15 @@ class PartitionKeeper:
         self._timer = self._engine.clock.call_later(LOOK_AGAIN.total_seconds(), self._look_and_again)
 
     def _look_and_again(self) -> None:
-        self._looking = asyncio.create_task(self._look())
+        self._looking = asyncio.create_task(self._keep())
         self._look_later()
+
+    async def _keep(self) -> None:
+        await self._look()
+        try:
+            await settle_days(self._engine)
+        except GatewayDBError as error:
+            _log.warning("days that are over are not settled, and reports take longer: %s", error)
 
     async def _look(self) -> None:
         try:

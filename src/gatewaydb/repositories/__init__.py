@@ -10,6 +10,7 @@ from gatewaydb.credentials import CredentialCipher
 from gatewaydb.engines import Executor
 from gatewaydb.entities import APIKey, Model
 from gatewaydb.repositories.api_keys import APIKeyRepository
+from gatewaydb.repositories.daily_usage_summaries import DailyUsageSummaryRepository
 from gatewaydb.repositories.model_aliases import ModelAliasRepository
 from gatewaydb.repositories.models import ModelRepository
 from gatewaydb.repositories.monthly_usage_summaries import MonthlyUsageSummaryRepository
@@ -52,12 +53,14 @@ class Repositories:
         self.model_aliases = ModelAliasRepository(db)
         self.providers = ProviderRepository(db, cipher)
         self.usage = UsageRepository(db)
+        self.daily_summaries = DailyUsageSummaryRepository(db)
         self.monthly_summaries = MonthlyUsageSummaryRepository(db)
 
 
 __all__ = [
     "APIKeyRepository",
     "Caches",
+    "DailyUsageSummaryRepository",
     "ModelAliasRepository",
     "ModelRepository",
     "MonthlyUsageSummaryRepository",

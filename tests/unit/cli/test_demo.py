@@ -4,7 +4,7 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-from gatewaydb.cli.demo.chart import bar, column_chart
+from gatewaydb.cli.charts import bar, column_chart
 from gatewaydb.cli.demo.traffic import CALLERS, WORKLOADS, Request, from_trace, made_up
 from gatewaydb.cli.traces import TraceRow
 

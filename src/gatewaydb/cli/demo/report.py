@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gatewaydb import APIKey, Database, KeyModelTotals
-from gatewaydb.cli.demo.chart import bar, column_chart
+from gatewaydb.cli.charts import bar, column_chart
 from gatewaydb.cli.demo.gateway import Gateway
 from gatewaydb.cli.demo.traffic import Request
 from gatewaydb.cli.output import console, exact_usd, field_grid, plain, spent, table, unpriced
