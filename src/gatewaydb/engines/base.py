@@ -10,6 +10,7 @@ from typing import Any, Protocol, Self
 import msgspec
 
 from gatewaydb.clock import Clock
+from gatewaydb.engines.change_watch import ChangeWatch
 from gatewaydb.engines.changes import Change, ChangeFeed, publishing
 from gatewaydb.engines.group_commit import GroupCommit, T, Ungrouped, Write, Writer
 from gatewaydb.engines.statements import Dialect, Statement, load_statements
@@ -167,6 +168,8 @@ class Engine(ABC):
     dialect: Dialect
     clock: Clock
     feed: ChangeFeed
+    watch: ChangeWatch
+    """Sees the changes of others, once it is started; `close` ends it."""
     writers: int
     """How many writes may run beside each other to advantage."""
 

@@ -18,6 +18,7 @@ from gatewaydb.engines.base import (
     Transaction,
 )
 from gatewaydb.engines.changes import ChangeFeed
+from gatewaydb.engines.postgres_changes import PostgresWatch
 from gatewaydb.engines.postgres_errors import DRIVER_ERRORS, translated
 from gatewaydb.engines.postgres_pool import PostgresPool
 from gatewaydb.engines.statements import load_statements
@@ -36,12 +37,14 @@ class PostgresEngine(Engine):
         super().__init__(clock, feed)
         self._timeout_s = config.query_timeout.total_seconds()
         self._pool = PostgresPool(config, clock)
+        self.watch = PostgresWatch(config, clock, feed, self._pool.connect_apart)
 
     async def open(self) -> None:
         await self._pool.open()
 
     async def close(self) -> None:
         await self._flush_groups()
+        await self.watch.close()
         await self._pool.close()
 
     async def health(self) -> None:

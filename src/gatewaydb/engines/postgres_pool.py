@@ -71,6 +71,11 @@ class PostgresPool:
             await self.close()
             raise
 
+    async def connect_apart(self) -> "asyncpg.Connection[asyncpg.Record]":
+        """A connection beside the pool, uncounted, which is the caller's to close. Raises what asyncpg raises."""
+        connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(**_connect_arguments(self._config))
+        return connection
+
     async def close(self) -> None:
         """Waits a while for what is running, then cuts it off."""
         if self._trimming is not None:

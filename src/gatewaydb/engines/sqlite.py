@@ -25,6 +25,7 @@ from gatewaydb.engines.base import (
     Transaction,
 )
 from gatewaydb.engines.changes import ChangeFeed, NotConnectedError
+from gatewaydb.engines.sqlite_changes import SQLiteWatch
 from gatewaydb.engines.sqlite_connection import Fetched, bound, connect_reader, connect_writer, run, typed_rows
 from gatewaydb.engines.sqlite_errors import translated
 from gatewaydb.engines.sqlite_transaction import SQLiteTransaction
@@ -51,6 +52,7 @@ class SQLiteEngine(Engine):
         self._folder: str | None = None
         self._reader: sqlite3.Connection | None = None
         self._workers: tuple[SQLiteWorker, ...] = ()
+        self.watch = SQLiteWatch(lambda: self._reader, clock, feed)
 
     async def open(self) -> None:
         if self._config.sqlite_path is None:
@@ -73,6 +75,7 @@ class SQLiteEngine(Engine):
 
     async def close(self) -> None:
         await self._flush_groups()
+        await self.watch.close()
         if self._reader is not None:
             self._reader.close()
             self._reader = None
