@@ -31,6 +31,7 @@ class PostgresEngine(Engine):
     """An `Engine` on a pool of connections. What a caller cancels is cancelled at the server, too."""
 
     dialect = "postgres"
+    watch: PostgresWatch
     writers = 2
 
     def __init__(self, config: DatabaseConfig, clock: Clock, feed: ChangeFeed) -> None:
@@ -78,7 +79,7 @@ class PostgresEngine(Engine):
     async def _new_transaction(self) -> AsyncIterator[Transaction]:
         async with self._pool.connection() as connection:
             try:
-                yield PostgresTransaction(connection, self.clock, self._timeout_s)
+                yield PostgresTransaction(connection, self.clock, self._timeout_s, self.watch.origin)
             finally:
                 # A rollback that did not get through leaves a connection that nobody may have.
                 if not _is_lost(connection) and connection.is_in_transaction():
@@ -88,7 +89,7 @@ class PostgresEngine(Engine):
     async def migrating(self) -> AsyncIterator[MigrationSession]:
         # No timeout: twenty processes that start at once wait here until the first one is through.
         async with self._pool.connection() as connection:
-            session = PostgresTransaction(connection, self.clock, None)
+            session = PostgresTransaction(connection, self.clock, None, "")
             async with session.run(self.feed):
                 await session.run_script(f"{MIGRATION_LOCK};\n{CREATE_BOOKKEEPING}")
                 yield session
@@ -105,13 +106,15 @@ class PostgresTransaction(Transaction):
 
     dialect = "postgres"
 
-    def __init__(self, connection: Any, clock: Clock, timeout_s: float | None) -> None:
+    def __init__(self, connection: Any, clock: Clock, timeout_s: float | None, origin: str) -> None:
         super().__init__()
         self.clock = clock
         self._held = connection
         self._timeout_s = timeout_s
         self._statements = load_statements("postgres")
         self._turn = asyncio.Lock()
+        self._origin = origin
+        self._is_disowned = False
 
     @property
     def _connection(self) -> Any:
@@ -139,15 +142,26 @@ class PostgresTransaction(Transaction):
             await _asked(self._connection.executemany(found.sql, batch, timeout=self._timeout_s))
 
     async def fetch_sql(self, sql: str, arguments: Sequence[Any]) -> list[Row]:
-        self._connection.touch()
+        await self._disown()
         return await self._fetch(sql, arguments)
 
     async def execute_sql(self, sql: str, arguments: Sequence[Any]) -> int:
-        self._connection.touch()
+        await self._disown()
         return await self._execute(sql, arguments)
 
     async def control(self, sql: str) -> None:
+        if sql == "BEGIN":
+            sql = f"BEGIN; SET LOCAL gatewaydb.origin = '{self._origin}'"
+        elif sql.startswith("ROLLBACK"):
+            self._is_disowned = False  # the setting is undone, too
         await self._execute(sql, ())
+
+    async def _disown(self) -> None:
+        """What a caller's own SQL changes has to come back as if another process had done it."""
+        self._connection.touch()
+        if not self._is_disowned:
+            await self._execute("SET LOCAL gatewaydb.origin = ''", ())
+            self._is_disowned = True
 
     async def applied(self) -> list[tuple[int, str]]:
         """(version, checksum) of the migrations so far."""

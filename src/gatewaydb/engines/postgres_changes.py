@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 import asyncpg
 import msgspec
@@ -44,6 +45,7 @@ class _Message(msgspec.Struct, frozen=True):
     """What the trigger `cache_changes_notify` says of a transaction."""
 
     xid: str
+    origin: str | None
     at: datetime
     changes: dict[str, frozenset[str] | None]
 
@@ -69,6 +71,8 @@ class PostgresWatch(ChangeWatch):
 
     def __init__(self, config: DatabaseConfig, clock: Clock, feed: ChangeFeed, connect: Connect) -> None:
         super().__init__(clock, feed)
+        self.origin = uuid4().hex
+        """Names the transactions whose changes this process tells its caches itself."""
         self._connect = connect
         self._interval_s = config.change_poll_interval.total_seconds()
         self._timeout_s = config.query_timeout.total_seconds()
@@ -167,7 +171,8 @@ class PostgresWatch(ChangeWatch):
             self._untold.discard(message.xid)
             return
         self._told.add(message.xid)
-        self._changed([Change(noun, keys) for noun, keys in message.changes.items()], message.at)
+        if message.origin != self.origin:
+            self._changed([Change(noun, keys) for noun, keys in message.changes.items()], message.at)
 
     async def _listen_again(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
         # What was read and is not told one reading later is told to nobody here.

@@ -41,6 +41,7 @@ class SQLiteEngine(Engine):
     """An `Engine` on `config.sqlite_path`; without a path on a private temporary file, which is gone on close."""
 
     dialect = "sqlite"
+    watch: SQLiteWatch
     writers = 1
 
     def __init__(self, config: DatabaseConfig, clock: Clock, feed: ChangeFeed) -> None:
@@ -142,7 +143,8 @@ class SQLiteEngine(Engine):
     async def _new_transaction(self) -> AsyncIterator[Transaction]:
         writer = self._writer
         async with writer.exclusive():
-            yield SQLiteTransaction(writer, self.clock, self._config.query_timeout.total_seconds())
+            timeout_s = self._config.query_timeout.total_seconds()
+            yield SQLiteTransaction(writer, self.clock, timeout_s, self.watch.skip)
 
     @asynccontextmanager
     async def migrating(self) -> AsyncIterator[MigrationSession]:

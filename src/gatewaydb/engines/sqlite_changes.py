@@ -5,7 +5,6 @@ only then is the log of changes read. Both happen on the event loop's thread, on
 import sqlite3
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import msgspec
 
@@ -13,11 +12,10 @@ from gatewaydb.clock import Clock, Timer
 from gatewaydb.config import DATA_VERSION_INTERVAL
 from gatewaydb.engines.change_watch import ChangeWatch
 from gatewaydb.engines.changes import Change, ChangeFeed
-from gatewaydb.engines.sqlite_connection import bound, run
+from gatewaydb.engines.sqlite_connection import bound, newest_change, run
 from gatewaydb.engines.statements import load_statements
 
 _DATA_VERSION = "PRAGMA data_version"
-_NEWEST = "SELECT coalesce(max(id), 0) FROM cache_changes"
 _KEYS_MAX = 1000
 """More changed keys of a noun than this at a time are "all"."""
 _JULIAN_DAY_0 = datetime(2000, 1, 1, 12, tzinfo=UTC)
@@ -45,38 +43,40 @@ class SQLiteWatch(ChangeWatch):
             self._timer.cancel()
             self._timer = None
 
+    def skip(self, before: int, newest: int) -> None:
+        """Takes the changes after `before` until `newest` as read, if nobody else's are between them and the last."""
+        if self._seen == before:
+            self._seen = newest
+
     def _look(self) -> None:
+        connection = self._reader()
         try:
-            [(version,)] = self._ask(_DATA_VERSION)
-            if version != self._version:
-                self._read_log()
-                self._version = version
+            if connection is not None:
+                self._look_at(connection)
         except sqlite3.Error:
             self.state = "reconnecting"
-        else:
-            self.state = "polling"
-            self._looked()
         self._timer = self._clock.call_later(DATA_VERSION_INTERVAL.total_seconds(), self._look)
 
-    def _read_log(self) -> None:
+    def _look_at(self, connection: sqlite3.Connection) -> None:
+        [(version,)] = run(connection, _DATA_VERSION).rows
         if self._seen is None:
-            [(self._seen,)] = self._ask(_NEWEST)
+            self._seen = newest_change(connection)
             self._feed.publish_all()  # whatever was cached before anybody watched
-            return
-        rows = self._ask(self._list.sql, bound(self._list, {"seen": self._seen, "limit": _KEYS_MAX}))
+        elif version != self._version:
+            self._read_log(connection, self._seen)
+        self._version = version
+        self.state = "polling"
+        self._looked()
+
+    def _read_log(self, connection: sqlite3.Connection, seen: int) -> None:
+        rows = run(connection, self._list.sql, bound(self._list, {"seen": seen, "limit": _KEYS_MAX})).rows
         if not rows:
             return
-        if min(first for _, _, first, _, _ in rows) != self._seen + 1:
+        if min(first for _, _, first, _, _ in rows) != seen + 1:
             self._forget_everything()
         changes = [Change(noun, _keys_of(keys)) for noun, keys, _, _, _ in rows]
         self._changed(changes, _instant(min(changed_at for *_, changed_at in rows)))
         self._seen = max(last for _, _, _, last, _ in rows)
-
-    def _ask(self, sql: str, arguments: list[Any] | tuple[()] = ()) -> list[tuple[Any, ...]]:
-        connection = self._reader()
-        if connection is None:
-            raise sqlite3.OperationalError("closed")
-        return run(connection, sql, arguments).rows
 
 
 def _keys_of(text: str | None) -> frozenset[str] | None:

@@ -4,7 +4,7 @@
 -- of commits can hide a change. `history` is another one after a failover or a restore.
 SELECT
     s.seen::text AS seen,
-    (SELECT d.oid::text FROM pg_database AS d WHERE d.datname = current_database())
+    'cache_changes'::regclass::oid::text
     || CASE WHEN pg_is_in_recovery() THEN '' ELSE left(pg_walfile_name(pg_current_wal_lsn()), 8) END AS history,
     clock_timestamp() AS looked_at, c.xid::text AS xid, c.noun, c.keys, c.changed_at
 FROM (SELECT pg_current_snapshot() AS seen) AS s

@@ -112,12 +112,16 @@ END
 $$;
 
 -- Says at the commit what the transaction has changed, in one message: PostgreSQL sends equal messages of a transaction
--- once. A message has less than 8,000 bytes; keys that are longer than that become "all".
+-- once. A message has less than 8,000 bytes; keys that are longer than that become "all". The setting is the process that
+-- has told its own caches already.
 CREATE FUNCTION cache_changes_notify() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     message text;
 BEGIN
-    SELECT json_build_object('xid', new.xid::text, 'at', max(changed_at), 'changes', json_object_agg(noun, keys))::text
+    SELECT json_build_object(
+        'xid', new.xid::text, 'origin', current_setting('gatewaydb.origin', true), 'at', max(changed_at),
+        'changes', json_object_agg(noun, keys)
+    )::text
     INTO message FROM (SELECT * FROM cache_changes WHERE xid = new.xid ORDER BY noun) AS c HAVING count(*) > 0;
     IF octet_length(message) >= 8000 THEN
         UPDATE cache_changes SET keys = NULL WHERE xid = new.xid AND keys IS NOT NULL;
