@@ -36,6 +36,8 @@ class Sizes(Struct, frozen=True, kw_only=True):
     cache_calls: int = 1_500_000
     usage_tasks: int = 1_000
     usage_rounds: int = 15
+    coherence_processes: int = 8
+    coherence_rounds: int = 60
 
 
 QUICK = Sizes(
@@ -52,6 +54,8 @@ QUICK = Sizes(
     cache_calls=10_000,
     usage_tasks=50,
     usage_rounds=2,
+    coherence_processes=2,
+    coherence_rounds=2,
 )
 
 
