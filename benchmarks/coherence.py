@@ -14,8 +14,8 @@ from gatewaydb import APIKeyDisabledError, Database, UsageRecord
 
 GOALS = {SQLITE: at_most(150), POSTGRES: at_most(50)}
 BUSY_KEYS = 50
-PAUSE_S = 0.005
-LOOK_AGAIN_S = 0.0005
+PAUSE_S = 0.02
+LOOK_AGAIN_S = 0.002
 
 
 def measure(bench: Bench) -> list[Row]:
