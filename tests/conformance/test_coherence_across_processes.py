@@ -330,7 +330,7 @@ async def test_what_one_s_own_sql_changes_in_a_transaction_is_seen_here(
         if is_first_undone:
             await _undone(tx, lambda inner: inner.execute("UPDATE api_keys SET name = 'undone'"))
         await tx.execute("UPDATE api_keys SET enabled = FALSE WHERE key_hash = $1", "hash")
-        await tx.api_keys.set_metadata(stored.key.id, "a", "b", "c")
+        await tx.api_keys.set_metadata(stored.quiet.id, "a", "b", "c")
     await eventually(lambda: _is(_enabled(db, "hash"), False))
 
 
