@@ -7,6 +7,7 @@ import pytest
 
 from gatewaydb import APIKey, Database, DatabaseConfig, Model
 from gatewaydb.engines import sqlite
+from tests.conformance.coherence import elsewhere, sql, stored  # noqa: F401 - fixtures
 
 
 @pytest.fixture
