@@ -12,6 +12,7 @@ from rich.console import Console
 from benchmarks import (
     bulk,
     catalog,
+    coherence,
     costs,
     eviction,
     hit_rates,
@@ -42,6 +43,7 @@ BENCHMARKS: dict[str, Callable[[Bench], list[Row]]] = {
     "journal": journal.measure,
     "transfer": transfer.measure,
     "reports": reports.measure,
+    "coherence": coherence.measure,
 }
 
 app = App(name="python -m benchmarks", help="Measure the goals of docs/performance.md.", help_format="plaintext")

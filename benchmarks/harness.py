@@ -45,6 +45,8 @@ class Sizes(Struct, frozen=True, kw_only=True):
     report_keys: int = 1_000
     report_rounds: int = 15
     report_records: int = 0
+    coherence_processes: int = 8
+    coherence_rounds: int = 60
 
 
 QUICK = Sizes(
@@ -70,6 +72,8 @@ QUICK = Sizes(
     report_keys=20,
     report_rounds=2,
     report_records=0,
+    coherence_processes=2,
+    coherence_rounds=2,
 )
 
 

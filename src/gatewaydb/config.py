@@ -38,6 +38,8 @@ SHIPPING_BATCH_MAX_RECORDS = 2_000
 CLEANUP_INTERVAL = timedelta(minutes=1)
 # How long closing waits for what is running.
 CLOSE_TIMEOUT = timedelta(seconds=5)
+DATA_VERSION_INTERVAL = timedelta(milliseconds=50)
+CHANGE_POLL_INTERVAL_MAX = timedelta(minutes=5)
 CATALOG_TIMEOUT = timedelta(minutes=1)
 SHIPPING_BACKOFF_FIRST = timedelta(milliseconds=100)
 SHIPPING_BACKOFF_MAX = timedelta(seconds=5)
@@ -93,6 +95,9 @@ class DatabaseConfig(metaclass=_Settings):
     query_timeout: timedelta = timedelta(seconds=5)
     # False where a pooler hands each transaction another server connection (PgBouncer's transaction mode).
     prepared_statements: bool = True
+    # False where a pooler does not pass NOTIFY on; without prepared statements it is taken for granted.
+    change_notifications: bool = True
+    change_poll_interval: timedelta = timedelta(seconds=1)
     api_key_cache_size: int = 1000
     api_key_cache_ttl: timedelta = timedelta(minutes=5)
     model_cache_size: int = 500
@@ -126,6 +131,8 @@ class DatabaseConfig(metaclass=_Settings):
             conn_max_idle_time: timedelta | str = ...,
             query_timeout: timedelta | str = ...,
             prepared_statements: bool | str = ...,
+            change_notifications: bool | str = ...,
+            change_poll_interval: timedelta | str = ...,
             api_key_cache_size: int | str = ...,
             api_key_cache_ttl: timedelta | str = ...,
             model_cache_size: int | str = ...,
@@ -156,6 +163,8 @@ class DatabaseConfig(metaclass=_Settings):
                 raise ConfigurationError(f"{name}: must be at least 1")
         if self.query_timeout <= timedelta(0):
             raise ConfigurationError("query_timeout: must be longer than 0")
+        if not timedelta(0) < self.change_poll_interval <= CHANGE_POLL_INTERVAL_MAX:
+            raise ConfigurationError("change_poll_interval: must be longer than 0 and at most 5m")
         if self.url is not None:
             _check_url(self.url)
         if self.read_url is not None:

@@ -15,6 +15,7 @@ from gatewaydb.config import CLEANUP_INTERVAL, JOURNAL_MAX_BYTES, DatabaseConfig
 from gatewaydb.credentials import CredentialCipher
 from gatewaydb.engines import (
     ChangeFeed,
+    ChangeFeedStats,
     PoolStats,
     Row,
     SchemaStatus,
@@ -32,10 +33,11 @@ from gatewaydb.repositories.models import NOUN as MODELS
 
 
 class DatabaseStats(PoolStats, frozen=True, kw_only=True):
-    """The pool's and the caches' numbers at one moment."""
+    """The numbers of the pool, the caches and the watch for others' changes at one moment."""
 
     api_key_cache: CacheStats
     model_cache: CacheStats
+    change_feed: ChangeFeedStats
 
 
 class DatabaseContents(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,6 +110,7 @@ class Database(Repositories):
             if self._engine.dialect == "sqlite" and (await schema_status(self._engine)).current == 0:
                 await migrate(self._engine)
             await require_current_schema(self._engine)
+            await self._engine.watch.start()
         except BaseException:
             await self._engine.close()
             raise
@@ -169,12 +172,13 @@ class Database(Repositories):
         await self._engine.health()
 
     def stats(self) -> DatabaseStats:
-        """Connections and caches, now and since the database was made."""
+        """Connections, caches and the changes of others, now and since the database was made."""
         pool = self._engine.stats()
         return DatabaseStats(
             **{name: getattr(pool, name) for name in pool.__struct_fields__},
             api_key_cache=self.api_keys.cache_stats(),
             model_cache=self.models.cache_stats(),
+            change_feed=self._engine.watch.stats(),
         )
 
     async def contents(self) -> DatabaseContents:

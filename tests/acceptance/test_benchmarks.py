@@ -40,6 +40,7 @@ def test_every_benchmark_gives_figures_and_verdicts(quick_rows: list[dict[str, A
         "journal",
         "transfer",
         "reports",
+        "coherence",
     }
     assert all(0 < row["low"] <= row["value"] <= row["high"] for row in quick_rows)
 

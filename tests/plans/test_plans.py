@@ -100,6 +100,8 @@ VALUES: dict[str, Any] = {
     "source_field": "",
     "origin": "catalog",
     "ended_version": 0,
+    "seen": None,
+    "known": ["1", "2"],
 }
 """One value for every parameter that a statement has. A new parameter without one here fails the tests."""
 BY_STATEMENT: dict[str, dict[str, Any]] = {

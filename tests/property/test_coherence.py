@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
-from unittest.mock import patch
+from unittest.mock import AsyncMock, patch
 from uuid import UUID
 
 from hypothesis import given, settings
@@ -34,6 +34,7 @@ from gatewaydb import (
 )
 from gatewaydb.engines import Row, sqlite_worker
 from gatewaydb.engines.sqlite import SQLiteEngine
+from gatewaydb.engines.sqlite_changes import SQLiteWatch
 from gatewaydb.engines.sqlite_connection import typed_rows
 from gatewaydb.engines.sqlite_transaction import SQLiteTransaction
 from gatewaydb.repositories import Repositories
@@ -287,7 +288,8 @@ SLOWED = [
 async def play(path: Path, capacity: int, writers: Sequence[Sequence[Turn]], random: Random) -> None:
     clock = ManualClock()
     config = DatabaseConfig(url=f"sqlite:///{path}", api_key_cache_size=capacity, model_cache_size=capacity)
-    with patch.object(sqlite_worker, "ThreadPoolExecutor", InlineThread):
+    watch_for_others = patch.object(SQLiteWatch, "start", AsyncMock())  # it would mend what is broken here
+    with patch.object(sqlite_worker, "ThreadPoolExecutor", InlineThread), watch_for_others:
         async with Database(config, clock=clock) as db:
             world = World(db, clock, random)
             # Waiting for the disk takes most of the time and changes nothing here.

@@ -3,6 +3,7 @@
 from gatewaydb.clock import Clock
 from gatewaydb.config import DatabaseConfig
 from gatewaydb.engines.base import PoolStats, Row
+from gatewaydb.engines.change_watch import ChangeFeedStats
 from gatewaydb.engines.changes import ChangeFeed
 from gatewaydb.engines.coalescing import Lookup
 from gatewaydb.engines.engine import Engine
@@ -32,6 +33,7 @@ def make_engine(config: DatabaseConfig, clock: Clock, feed: ChangeFeed) -> Engin
 
 __all__ = [
     "ChangeFeed",
+    "ChangeFeedStats",
     "Dialect",
     "Engine",
     "Executor",

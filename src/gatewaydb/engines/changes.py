@@ -47,6 +47,10 @@ class ChangeFeed:
         """Call `handler` with the changed keys of `noun` (None: all) from now on."""
         self._handlers[noun].append(handler)
 
+    def publish_all(self) -> None:
+        """Tell every handler that anything may have changed."""
+        self.publish([Change(noun, None) for noun in self._handlers])
+
     def publish(self, changes: Iterable[Change]) -> None:
         """Tell every handler, in the order in which things changed."""
         for change in changes:

@@ -10,6 +10,7 @@ from typing import Any
 from gatewaydb.clock import Clock
 from gatewaydb.config import CLOSE_TIMEOUT
 from gatewaydb.engines.base import MigrationSession, PoolStats, Row
+from gatewaydb.engines.change_watch import ChangeWatch
 from gatewaydb.engines.changes import ChangeFeed, NotConnectedError, publishing
 from gatewaydb.engines.coalescing import Coalesced, Direct, K, Lookup, Reader, V
 from gatewaydb.engines.group_commit import GroupCommit, T, Write, Writer
@@ -25,6 +26,8 @@ class Engine(ABC):
     dialect: Dialect
     clock: Clock
     feed: ChangeFeed
+    watch: ChangeWatch
+    """Sees the changes of others, once it is started; `close` ends it."""
     load_min_rows: int
     writers: int
     """How many writes may run beside each other to advantage."""

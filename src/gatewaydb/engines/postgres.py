@@ -20,6 +20,7 @@ from gatewaydb.engines.base import (
 )
 from gatewaydb.engines.changes import ChangeFeed
 from gatewaydb.engines.engine import Engine
+from gatewaydb.engines.postgres_changes import PostgresWatch
 from gatewaydb.engines.postgres_errors import DRIVER_ERRORS, asked, translating
 from gatewaydb.engines.postgres_pool import CANCEL_GRACE_S, PostgresPool, is_lost
 from gatewaydb.engines.postgres_replica import Replica
@@ -35,6 +36,7 @@ class PostgresEngine(Engine):
 
     dialect = "postgres"
     load_min_rows = LOAD_MIN_ROWS
+    watch: PostgresWatch
     writers = 2
 
     def __init__(self, config: DatabaseConfig, clock: Clock, feed: ChangeFeed) -> None:
@@ -45,6 +47,7 @@ class PostgresEngine(Engine):
         self._pool = PostgresPool(config, clock)
         self._replica = Replica(config, clock) if config.read_url else None
         self._streaming: set[Any] = set()
+        self.watch = PostgresWatch(config, clock, feed, self._pool.connect_apart)
 
     async def _connect(self) -> None:
         await self._pool.open()
@@ -59,12 +62,14 @@ class PostgresEngine(Engine):
         for connection in self._streaming:
             connection.terminate()
         try:
+            await self.watch.close()
             await self._pool.close(deadline)
         finally:
             if self._replica is not None:
                 await self._replica.close(deadline)
 
     def _abandon(self) -> None:
+        self.watch.abandon()
         self._pool.abandon()
         if self._replica is not None:
             self._replica.abandon()
@@ -135,7 +140,7 @@ class PostgresEngine(Engine):
     @asynccontextmanager
     async def _new_transaction(self) -> AsyncIterator[Transaction]:
         async with self._transactional() as connection:
-            yield PostgresTransaction(connection, self.clock, self._timeout_s)
+            yield PostgresTransaction(connection, self.clock, self._timeout_s, self.watch.origin)
 
     @asynccontextmanager
     async def _transactional(self) -> AsyncIterator[Any]:
@@ -152,7 +157,7 @@ class PostgresEngine(Engine):
         self._home.require()
         # No timeout: twenty processes that start at once wait here until the first one is through.
         async with self._pool.connection() as connection:
-            session = PostgresTransaction(connection, self.clock, None)
+            session = PostgresTransaction(connection, self.clock, None, "")
             async with session.run(self.feed):
                 await session.run_script(f"{MIGRATION_LOCK};\n{CREATE_BOOKKEEPING}")
                 yield session
@@ -171,13 +176,15 @@ class PostgresTransaction(Transaction):
     dialect = "postgres"
     load_min_rows = LOAD_MIN_ROWS
 
-    def __init__(self, connection: Any, clock: Clock, timeout_s: float | None) -> None:
+    def __init__(self, connection: Any, clock: Clock, timeout_s: float | None, origin: str) -> None:
         super().__init__()
         self.clock = clock
         self._held = connection
         self._timeout_s = timeout_s
         self._statements = load_statements("postgres")
         self._turn = asyncio.Lock()
+        self._origin = origin
+        self._is_disowned = False
 
     @property
     def _connection(self) -> Any:
@@ -214,20 +221,30 @@ class PostgresTransaction(Transaction):
             return _affected(await asked(loading))
 
     async def fetch_sql(self, sql: str, arguments: Sequence[Any]) -> list[Row]:
-        self._connection.touch()
+        await self._disown()
         return await self._fetch(sql, arguments)
 
     async def execute_sql(self, sql: str, arguments: Sequence[Any]) -> int:
-        self._connection.touch()
+        await self._disown()
         return await self._execute(sql, arguments, self._timeout_s)
 
     async def control(self, sql: str) -> None:
+        if sql == "BEGIN":
+            sql = f"BEGIN; SET LOCAL gatewaydb.origin = '{self._origin}'"
         await self._execute(sql, (), self._timeout_s)
 
     async def _undo(self, sql: str) -> None:
+        self._is_disowned = False  # the setting is undone, too
         # A server that does not cancel a statement in time does not roll back, either.
         with suppress(GatewayDBError):
             await self._execute(sql, (), min(self._timeout_s or CANCEL_GRACE_S, CANCEL_GRACE_S))
+
+    async def _disown(self) -> None:
+        """What a caller's own SQL changes has to come back as if another process had done it."""
+        self._connection.touch()
+        if not self._is_disowned:
+            await self._execute("SET LOCAL gatewaydb.origin = ''", (), self._timeout_s)
+            self._is_disowned = True
 
     async def applied(self) -> list[tuple[int, str]]:
         """(version, checksum) of the migrations so far."""

@@ -19,6 +19,7 @@ from gatewaydb.engines.base import CREATE_BOOKKEEPING, READ_BOOKKEEPING, Migrati
 from gatewaydb.engines.changes import ChangeFeed, NotConnectedError
 from gatewaydb.engines.engine import Engine
 from gatewaydb.engines.home import NOT_OPEN
+from gatewaydb.engines.sqlite_changes import SQLiteWatch
 from gatewaydb.engines.sqlite_connection import Fetched, bound, connect_reader, connect_writer, run, typed_rows
 from gatewaydb.engines.sqlite_errors import translated
 from gatewaydb.engines.sqlite_transaction import LOAD_MIN_ROWS, SQLiteTransaction
@@ -35,6 +36,7 @@ class SQLiteEngine(Engine):
 
     dialect = "sqlite"
     load_min_rows = LOAD_MIN_ROWS
+    watch: SQLiteWatch
     writers = 1
     queries_at_once = 0  # a point read runs on the loop's thread: there is none to wait for
 
@@ -48,6 +50,7 @@ class SQLiteEngine(Engine):
         self._reader: sqlite3.Connection | None = None
         self._workers: tuple[SQLiteWorker, ...] = ()
         self._streamers: set[SQLiteWorker] = set()
+        self.watch = SQLiteWatch(lambda: self._reader, clock, feed)
 
     async def _connect(self) -> None:
         if self._config.sqlite_path is None:
@@ -69,6 +72,7 @@ class SQLiteEngine(Engine):
         return SQLiteWorker(name, lambda: connect(self._path, timeout), timeout, self.clock)
 
     async def _disconnect(self, deadline: float) -> None:
+        await self.watch.close()
         self._close_reader()
         # The writer ends last: the last connection of a file folds its WAL back in.
         try:
@@ -79,6 +83,7 @@ class SQLiteEngine(Engine):
             self._remove_folder()
 
     def _abandon(self) -> None:
+        self.watch.abandon()
         with suppress(sqlite3.ProgrammingError):  # only the thread that made it may close it; else it is collected
             self._close_reader()
         for worker in (*self._streamers, *reversed(self._workers)):
@@ -185,7 +190,8 @@ class SQLiteEngine(Engine):
     async def _new_transaction(self) -> AsyncIterator[Transaction]:
         writer = self._writer
         async with writer.exclusive():
-            yield SQLiteTransaction(writer, self.clock, self._config.query_timeout.total_seconds())
+            timeout_s = self._config.query_timeout.total_seconds()
+            yield SQLiteTransaction(writer, self.clock, timeout_s, self.watch.skip)
 
     @asynccontextmanager
     async def migrating(self) -> AsyncIterator[MigrationSession]:

@@ -144,6 +144,12 @@ _TYPES = (
 _TIME = re.compile(r"\w+_at|request_timestamp|valid_(from|until)")
 
 
+def newest_change(connection: sqlite3.Connection) -> int:
+    """The id of the last change in the log."""
+    newest: int = connection.execute("SELECT coalesce(max(id), 0) FROM cache_changes").fetchall()[0][0]
+    return newest
+
+
 def run_script(connection: sqlite3.Connection, script: str) -> None:
     """Runs several statements inside the open transaction, which sqlite3's own executescript would commit."""
     statement = ""

@@ -7,7 +7,16 @@ from typing import Any
 
 from gatewaydb.clock import Clock
 from gatewaydb.engines.base import READ_BOOKKEEPING, Row
-from gatewaydb.engines.sqlite_connection import Fetched, bound, encoded, raw_rows, run, run_script, typed_rows
+from gatewaydb.engines.sqlite_connection import (
+    Fetched,
+    bound,
+    encoded,
+    newest_change,
+    raw_rows,
+    run,
+    run_script,
+    typed_rows,
+)
 from gatewaydb.engines.sqlite_worker import SQLiteWorker, T
 from gatewaydb.engines.statements import load_statements
 from gatewaydb.engines.transaction import Transaction
@@ -23,13 +32,21 @@ class SQLiteTransaction(Transaction):
     dialect = "sqlite"
     load_min_rows = LOAD_MIN_ROWS
 
-    def __init__(self, writer: SQLiteWorker, clock: Clock, timeout_s: float | None) -> None:
+    def __init__(
+        self,
+        writer: SQLiteWorker,
+        clock: Clock,
+        timeout_s: float | None,
+        skip: Callable[[int, int], None] | None = None,
+    ) -> None:
         super().__init__()
         self.clock = clock
         self._writer = writer
         self._timeout_s = timeout_s
         self._statements = load_statements("sqlite")
         self._has_begun = False
+        self._skip = skip
+        self._newest_before = 0
 
     async def fetch_all(self, statement: str, **values: Any) -> list[Row]:
         found = self._statements[statement]
@@ -64,13 +81,18 @@ class SQLiteTransaction(Transaction):
         return await self._run(load, found.sql)
 
     async def fetch_sql(self, sql: str, arguments: Sequence[Any]) -> list[Row]:
+        self._skip = None  # what a caller's own SQL changes has to come back as if another process had done it
         return raw_rows(await self._sql(sql, _placed(sql, arguments)))
 
     async def execute_sql(self, sql: str, arguments: Sequence[Any]) -> int:
+        self._skip = None
         return (await self._sql(sql, _placed(sql, arguments))).changed
 
     async def control(self, sql: str) -> None:
-        if self._has_begun or sql.startswith("SAVEPOINT"):
+        if sql == "COMMIT" and self._has_begun and self._skip is not None:
+            newest = await self._run(_commit, sql)
+            self._skip(self._newest_before, newest)
+        elif self._has_begun or sql.startswith("SAVEPOINT"):
             await self._sql(sql)
 
     async def applied(self) -> list[tuple[int, str]]:
@@ -92,12 +114,19 @@ class SQLiteTransaction(Transaction):
             if not self._has_begun:
                 connection.execute("BEGIN IMMEDIATE")
                 self._has_begun = True
+                self._newest_before = 0 if self._skip is None else newest_change(connection)
             # An interrupted write makes SQLite roll back on its own; going on would commit statement by statement.
             elif not connection.in_transaction:
                 raise GatewayDBError("the transaction was rolled back by the database; nothing of it remains")
             return work(connection)
 
         return await self._writer.run_when_free(step, sql, self._timeout_s)
+
+
+def _commit(connection: sqlite3.Connection) -> int:
+    newest = newest_change(connection)
+    connection.execute("COMMIT")
+    return newest
 
 
 def _placed(sql: str, arguments: Sequence[Any]) -> Sequence[Any] | Mapping[str, Any]:

@@ -198,8 +198,9 @@ class APIKeyRepository(Repository):
 
     async def _write(self, statement: str, api_key_id: UUID, **values: object) -> None:
         with self._db.changing(NOUN) as changed:
-            row = await self._db.fetch_one(statement, id=checks.identifier("id", api_key_id), **values)
-            changed.add(_found(row)["key_hash"])
+            async with self._db.transaction() as tx:
+                row = await tx.fetch_one(statement, id=checks.identifier("id", api_key_id), **values)
+                changed.add(_found(row)["key_hash"])
 
     async def _write_metadata(self, statement: str, api_key_id: UUID, **values: object) -> None:
         key_id = checks.identifier("id", api_key_id)

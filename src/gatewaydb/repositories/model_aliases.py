@@ -71,7 +71,8 @@ class ModelAliasRepository(Repository):
     async def delete(self, alias_id: UUID) -> None:
         """Deletes the alias and its tags. Raises ModelAliasNotFoundError."""
         with self._db.changing(models.NOUN) as changed:
-            row = _found(await self._db.fetch_one("model_alias_delete", id=checks.identifier("id", alias_id)))
+            async with self._db.transaction() as tx:
+                row = _found(await tx.fetch_one("model_alias_delete", id=checks.identifier("id", alias_id)))
             changed.update(_keys(row["alias"], row["model_id"]))
 
     async def set_tag(self, alias_id: UUID, key: str, value: str) -> None:

@@ -171,7 +171,8 @@ class ModelRepository(Repository):
         """Deletes the model with its prices and aliases; its usage stays recorded. Raises ModelNotFoundError."""
         key = checks.identifier("id", model_id)
         with self._db.changing(NOUN) as changed:
-            row = _found(await self._db.fetch_one("model_delete", id=key))
+            async with self._db.transaction() as tx:
+                row = _found(await tx.fetch_one("model_delete", id=key))
             changed |= {row["name"], str(key)}
 
     async def warm(self, limit: int | None = None) -> int:
