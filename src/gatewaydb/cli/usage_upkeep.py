@@ -121,7 +121,7 @@ def _show(report: VerificationReport, names: dict[UUID, str], repair: bool) -> N
             note(f"the first {_SHOWN_ROWS} of {report.drifts_found}; --json has up to 1,000")
     if any(drift.is_beyond for drift in report.drifts) and not repair:
         note(
-            "Some summaries count more than there is: were records deleted by hand? --repair takes that out of the sums."
+            "Some summaries count more than there is: were records deleted by hand? --repair takes it out of the sums."
         )
     if report.is_sound:
         said = "Everything differs no more." if report.drifted else "Records, days and months agree."

@@ -63,9 +63,9 @@ $$;
 
 SELECT usage_records_make_unique('usage_records_default');
 
--- Makes the partition of a month (UTC), with what the default partition holds of it; false: it was there. Inserts wait
--- for it only where they go to the default partition.
-CREATE FUNCTION usage_records_add_partition(month date) RETURNS boolean LANGUAGE plpgsql SET lock_timeout = '2s' AS $$
+-- Makes the partition of a month (UTC), with what the default partition holds of it; false: it was there. Writers wait
+-- meanwhile: one that had chosen the default partition already would find that its record does not belong there any more.
+CREATE FUNCTION usage_records_add_partition(month date) RETURNS boolean LANGUAGE plpgsql SET lock_timeout = '250ms' AS $$
 DECLARE
     starts timestamptz := date_trunc('month', month::timestamp) AT TIME ZONE 'UTC';
     ends timestamptz := (date_trunc('month', month::timestamp) + interval '1 month') AT TIME ZONE 'UTC';
@@ -74,6 +74,7 @@ BEGIN
     IF to_regclass(quote_ident(partition)) IS NOT NULL THEN
         RETURN false;
     END IF;
+    LOCK TABLE ONLY usage_records IN SHARE ROW EXCLUSIVE MODE;
     LOCK TABLE usage_records_default IN ACCESS EXCLUSIVE MODE;
     IF to_regclass(quote_ident(partition)) IS NOT NULL THEN
         RETURN false;
