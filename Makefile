@@ -63,6 +63,14 @@ $(VERSIONS:%=test-%): test-%: $(VENV)/python.stamp
 bench: $(VENV)/dev.stamp ## Measure the goals of docs/performance.md
 	@$(BIN)/python -m benchmarks $(ARGS)
 
+.PHONY: soak
+soak: $(VENV)/dev.stamp ## Record usage for ten minutes while PostgreSQL is killed (ARGS="--minutes 1")
+	@$(BIN)/python -m benchmarks.soak $(ARGS)
+
+.PHONY: kills
+kills: $(VENV)/dev.stamp ## Kill a recording process 300 times on each engine, and PostgreSQL with it
+	GATEWAYDB_TEST_KILLS=300 $(BIN)/python -m pytest tests/faults/test_recorder.py -k killed $(ARGS)
+
 .PHONY: lock
 lock: $(VENV)/dev.stamp ## Resolve the dependencies anew (ARGS=--upgrade: to their newest releases)
 	$(COMPILE) pyproject.toml --all-extras --group dev --output-file requirements/dev.txt

@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 from rich.console import Console
 
-from benchmarks import catalog, costs, eviction, hits, memory, sqlite_reads, usage
+from benchmarks import bulk, catalog, costs, eviction, hits, journal, memory, sqlite_reads, usage
 from benchmarks.databases import Bench
 from benchmarks.harness import QUICK, Row, Sizes
 from benchmarks.report import Report, machine, show, write_json
@@ -21,6 +21,8 @@ BENCHMARKS: dict[str, Callable[[Bench], list[Row]]] = {
     "costs": costs.measure,
     "catalog": catalog.measure,
     "usage": usage.measure,
+    "bulk": bulk.measure,
+    "journal": journal.measure,
 }
 
 app = App(name="python -m benchmarks", help="Measure the goals of docs/performance.md.", help_format="plaintext")
@@ -40,7 +42,7 @@ def run(
     quick
         Tiny sizes, to see that everything runs: the figures mean nothing.
     only
-        Only these benchmarks: hits, memory, sqlite, eviction, costs, catalog, usage.
+        Only these benchmarks: hits, memory, sqlite, eviction, costs, catalog, usage, bulk, journal.
     json
         Also write the rows to this file.
     """

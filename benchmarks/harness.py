@@ -36,6 +36,8 @@ class Sizes(Struct, frozen=True, kw_only=True):
     cache_calls: int = 1_500_000
     usage_tasks: int = 1_000
     usage_rounds: int = 15
+    usage_bulk: int = 5_000
+    usage_total: int = 1_000_000
 
 
 QUICK = Sizes(
@@ -52,6 +54,8 @@ QUICK = Sizes(
     cache_calls=10_000,
     usage_tasks=50,
     usage_rounds=2,
+    usage_bulk=300,
+    usage_total=10_000,
 )
 
 

@@ -1,4 +1,4 @@
-"""Recording usage: many tasks at once, each waiting until its record is committed, and batches."""
+"""Recording usage one by one: many tasks at once, each waiting until its record is committed, and a task alone."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -8,12 +8,14 @@ from time import perf_counter
 from uuid import UUID
 
 from benchmarks.databases import POSTGRES, SQLITE, Bench, on_engines
-from benchmarks.harness import Pass, Row, at_least, interleaved, row_of
+from benchmarks.harness import Pass, Row, at_least, at_most, interleaved, seconds_each
 from gatewaydb import Database, DatabaseConfig, UsageRecord
+from gatewaydb.entities.base import new_id
 
-KEYS = 100
-BATCH = 500
-TOGETHER, ALONE, BULK = "create by tasks at once", "one INSERT each", f"create_many({BATCH})"
+KEYS = [new_id() for _ in range(100)]
+MODELS = [(new_id(), f"model-{number}") for number in range(10)]
+TOGETHER, ONE_BY_ONE = "create by tasks at once", "one INSERT each"
+ALONE, PLAIN = "create alone", "a plain INSERT"
 GOALS = {SQLITE: at_least(12), POSTGRES: at_least(5)}
 NUMBERS = count()
 
@@ -28,54 +30,50 @@ async def _rows(bench: Bench, engine: str) -> list[Row]:
     config = DatabaseConfig(url=await bench.make_database(engine), query_timeout="5m")
     tasks, rounds = bench.sizes.usage_tasks, bench.sizes.usage_rounds
     async with Database(config) as db:
-        timings = await interleaved(_passes(db, tasks), rounds)
-    rates = [1 / seconds for seconds in timings.seconds[BULK]]
+
+        async def plain(record: UsageRecord) -> object:
+            return await db.usage.create_many([record])
+
+        at_once = {TOGETHER: _at_once(db.usage.create, tasks), ONE_BY_ONE: _at_once(plain, tasks)}
+        alone = {ALONE: _one_by_one(db.usage.create), PLAIN: _one_by_one(plain)}
+        many = await interleaved(at_once, rounds)
+        one = await interleaved(alone, rounds)
     return [
-        timings.row(TOGETHER, ALONE, GOALS[engine], benchmark="usage", on=engine),
-        row_of(rates, benchmark="usage", subject=BULK, on=engine, unit="rows/s"),
+        many.row(TOGETHER, ONE_BY_ONE, GOALS[engine], benchmark="usage", on=engine),
+        one.row(ALONE, PLAIN, at_most(1.3), benchmark="usage", on=engine),
     ]
 
 
-def _passes(db: Database, tasks: int) -> dict[str, Pass]:
-    keys = [UsageRecord(api_key_id=UUID(int=0)).id for _ in range(KEYS)]
-    model = UsageRecord(api_key_id=UUID(int=0)).id
-
-    def records(number: int) -> list[UsageRecord]:
-        return [_record(keys[next(NUMBERS) % KEYS], model) for _ in range(number)]
-
-    async def alone(record: UsageRecord) -> object:
-        return await db.usage.create_many([record])
-
-    async def bulk() -> float:
-        batch = records(BATCH)
+def _at_once(write: Callable[[UsageRecord], Awaitable[object]], tasks: int) -> Pass:
+    async def run() -> float:
+        batch = records(tasks)
         start = perf_counter()
-        await db.usage.create_many(batch)
-        return (perf_counter() - start) / BATCH
+        await asyncio.gather(*map(write, batch))
+        return (perf_counter() - start) / tasks
 
-    return {
-        TOGETHER: lambda: _seconds_each_at_once(db.usage.create, records(tasks)),
-        ALONE: lambda: _seconds_each_at_once(alone, records(tasks)),
-        BULK: bulk,
-    }
+    return run
 
 
-async def _seconds_each_at_once(write: Callable[[UsageRecord], Awaitable[object]], records: list[UsageRecord]) -> float:
-    start = perf_counter()
-    await asyncio.gather(*map(write, records))
-    return (perf_counter() - start) / len(records)
+def _one_by_one(write: Callable[[UsageRecord], Awaitable[object]]) -> Pass:
+    return lambda: seconds_each(write, records(20))
 
 
-def _record(api_key_id: UUID, model_id: UUID) -> UsageRecord:
+def records(number: int) -> list[UsageRecord]:
+    """As a gateway would make them: a hundred keys, ten models, an id of the client's, some metadata."""
+    return [_record(KEYS[n % len(KEYS)], *MODELS[n % 7 + n % 4], n) for n in (next(NUMBERS) for _ in range(number))]
+
+
+def _record(api_key_id: UUID, model_id: UUID, model_name: str, number: int) -> UsageRecord:
     return UsageRecord(
         api_key_id=api_key_id,
         model_id=model_id,
-        model_name="gpt-4o",
-        prompt_tokens=1_200,
+        model_name=model_name,
+        prompt_tokens=1_200 + number % 100,
         completion_tokens=300,
         cached_tokens=800,
-        cost_usd=Decimal("0.005"),
+        cost_usd=Decimal(5_123_000 + number % 1_000).scaleb(-9),
         price_version=1,
-        request_id=f"request-{next(NUMBERS)}",
+        request_id=f"request-{number:012}",
         endpoint="/v1/chat/completions",
         response_time_ms=850,
         status_code=200,

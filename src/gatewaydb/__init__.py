@@ -32,8 +32,11 @@ from gatewaydb.errors import (
     QueryTimeoutError,
     SchemaVersionError,
     StillReferencedError,
+    UsageBacklogFull,
+    UsageJournalError,
     UsageRecordNotFoundError,
 )
+from gatewaydb.metering import RecorderStats, UsageRecorder
 from gatewaydb.pricing import BillableUsage, Cost, PriceComponent, PriceSheet, anthropic_message_of, billable_usage
 
 __version__ = "0.1.0"
@@ -69,11 +72,15 @@ __all__ = [
     "Provider",
     "ProviderNotFoundError",
     "QueryTimeoutError",
+    "RecorderStats",
     "SchemaVersionError",
     "StillReferencedError",
     "TokenTotals",
+    "UsageBacklogFull",
+    "UsageJournalError",
     "UsageRecord",
     "UsageRecordNotFoundError",
+    "UsageRecorder",
     "UsageTotals",
     "anthropic_message_of",
     "billable_usage",

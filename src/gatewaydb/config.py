@@ -30,9 +30,18 @@ COUNT_MAX = 2**53
 # One picodollar is the unit in which costs are exact; with this bound a cost fits 63 bits on SQLite.
 COST_MAX_USD = 9_000_000
 BUDGET_MAX_USD = 10**15
+JOURNAL_MAX_BYTES = 2**30
+JOURNAL_MIN_BYTES = 2**16
+JOURNAL_SEGMENT_BYTES = 16 * 2**20
+SHIPPING_BATCH_MAX_RECORDS = 2_000
 
 CLEANUP_INTERVAL = timedelta(minutes=1)
+# How long closing waits for what is running.
+CLOSE_TIMEOUT = timedelta(seconds=5)
 CATALOG_TIMEOUT = timedelta(minutes=1)
+SHIPPING_BACKOFF_FIRST = timedelta(milliseconds=100)
+SHIPPING_BACKOFF_MAX = timedelta(seconds=5)
+RECORDER_CLOSE_TIMEOUT = timedelta(seconds=5)
 DEFAULT_SQLITE_URL = "sqlite:///llmgateway.db"
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 
@@ -55,7 +64,7 @@ class _Settings(type):
         url = settings.get("url")
         if isinstance(url, str):
             _refuse_open_password(url)
-            place, in_query = _split_query(url, [name for name in known if name not in _PLACE])
+            place, in_query = _split_query(url, [name for name in known if name not in _NOT_IN_URLS])
             settings = {**in_query, **settings, "url": place}
         return super().__call__(**settings)
 
@@ -89,6 +98,8 @@ class DatabaseConfig(metaclass=_Settings):
     model_cache_ttl: timedelta = timedelta(minutes=15)
     # Fernet keys for provider credentials, comma-separated: the first encrypts, all of them decrypt.
     encryption_keys: str | None = None
+    # A replica for reports, by a whole URL of its own.
+    read_url: str | None = None
 
     if typing.TYPE_CHECKING:
         # What it takes is wider than what it holds.
@@ -113,6 +124,7 @@ class DatabaseConfig(metaclass=_Settings):
             model_cache_size: int | str = ...,
             model_cache_ttl: timedelta | str = ...,
             encryption_keys: str | None = None,
+            read_url: str | None = None,
         ) -> None: ...
 
     def __post_init__(self) -> None:
@@ -133,6 +145,8 @@ class DatabaseConfig(metaclass=_Settings):
             raise ConfigurationError("query_timeout: must be longer than 0")
         if self.url is not None:
             _check_url(self.url)
+        if self.read_url is not None:
+            _check_read_url(self.read_url, self.is_sqlite)
 
     @classmethod
     def from_url(cls, url: str, **settings: Any) -> "DatabaseConfig":
@@ -174,8 +188,7 @@ class DatabaseConfig(metaclass=_Settings):
             if getattr(self, field.name) != field.default
         }
         shown |= {name: "***" for name in ("password", "encryption_keys") if name in shown}
-        if self.url is not None:
-            shown["url"] = without_password(self.url)
+        shown |= {name: without_password(shown[name]) for name in ("url", "read_url") if name in shown}
         return f"DatabaseConfig({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
 
@@ -214,6 +227,19 @@ def _check_url(url: str) -> None:
         _ = "," in parts.netloc or parts.port
     except ValueError:
         raise ConfigurationError("url: its port must be a number from 0 to 65535") from None
+
+
+def _check_read_url(url: str, is_sqlite: bool) -> None:
+    if is_sqlite:
+        raise ConfigurationError("read_url: a file has no replicas; leave it out on SQLite")
+    try:
+        _refuse_open_password(url)
+        _split_query(url, [])
+        _check_url(url)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"read_url: {str(error).removeprefix('url: ')}") from None
+    if urlsplit(url).scheme == "sqlite":
+        raise ConfigurationError("read_url: must begin with postgresql://")
 
 
 def _refuse_open_password(url: str) -> None:
@@ -285,6 +311,7 @@ _CONVERT: dict[Any, Callable[[str, Any], Any]] = {
 }
 _SCHEMES = ("sqlite", "postgresql", "postgres")
 _PLACE = ("url", "host", "port", "database", "user", "password")
+_NOT_IN_URLS = (*_PLACE, "read_url")
 _AT_LEAST_ONE = ("max_open_conns", "api_key_cache_size", "model_cache_size")
 
 ENVIRONMENT: dict[str, str] = {

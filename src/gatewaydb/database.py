@@ -1,7 +1,9 @@
 """The composition root: opens an engine, wires the repositories and caches to it, and closes them."""
 
+import asyncio
+import os
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
@@ -11,7 +13,7 @@ import msgspec
 
 from gatewaydb.cache import CacheStats, LRUCache
 from gatewaydb.clock import SYSTEM_CLOCK, Clock, Timer
-from gatewaydb.config import CLEANUP_INTERVAL, DatabaseConfig
+from gatewaydb.config import CLEANUP_INTERVAL, JOURNAL_MAX_BYTES, DatabaseConfig
 from gatewaydb.credentials import CredentialCipher
 from gatewaydb.engines import (
     ChangeFeed,
@@ -25,7 +27,15 @@ from gatewaydb.engines import (
     schema_status,
 )
 from gatewaydb.errors import GatewayDBError
-from gatewaydb.metering import PartitionKeeper, PruneReport, VerificationReport, prune, verify
+from gatewaydb.metering import (
+    PartitionKeeper,
+    PruneReport,
+    UsageRecorder,
+    VerificationReport,
+    WhenFull,
+    prune,
+    verify,
+)
 from gatewaydb.repositories import Caches, Repositories
 from gatewaydb.repositories.api_keys import NOUN as API_KEYS
 from gatewaydb.repositories.models import NOUN as MODELS
@@ -90,6 +100,7 @@ class Database(Repositories):
         self._cipher = CredentialCipher(self.config.encryption_keys)
         self._cleanup: Timer | None = None
         self._partitions = PartitionKeeper(self._engine)
+        self._recorders: set[UsageRecorder] = set()
         super().__init__(self._engine, self._caches, self._cipher, is_cached=True)
         self._feed.subscribe(API_KEYS, self.api_keys.apply_change)
         self._feed.subscribe(MODELS, self.models.apply_change)
@@ -110,14 +121,35 @@ class Database(Repositories):
         self._clean_up_later()
 
     async def close(self) -> None:
-        """Waits a moment for what is running, then disconnects. Harmless on a closed database."""
+        """Waits up to 5 s for what is running, cuts off what still is, and disconnects. Harmless on a closed database.
+
+        Its recorders are closed first: what they cannot ship within five seconds stays in their journals. Raises
+        GatewayDBError on another event loop than that of `open`, unless that one has ended.
+        """
+        self._engine.require_for_closing()
         if self._cleanup is not None:
             self._cleanup.cancel()
             self._cleanup = None
-        await self._partitions.stop()
-        await self._engine.close()
-        for cache in self._caches:
-            cache.close()
+        async with AsyncExitStack() as last_first:
+            for cache in self._caches:
+                last_first.callback(cache.close)
+            last_first.push_async_callback(self._engine.close)
+            last_first.push_async_callback(self._close_recorders)
+            last_first.push_async_callback(self._partitions.stop)
+
+    def recorder(
+        self, path: str | os.PathLike[str], *, max_bytes: int = JOURNAL_MAX_BYTES, when_full: WhenFull = "wait"
+    ) -> UsageRecorder:
+        """Usage that does not wait for the database: `await recorder.record(record)` is safe on local disk.
+
+        `path` is a folder for the journal, of this recorder alone; it is made if need be. A database that is down, or
+        not open yet, only delays what is recorded. At `max_bytes` of journal callers wait for room, or get
+        UsageBacklogFull with `when_full="raise"`. Raises ConfigurationError.
+        """
+        clock = self._clock
+        return UsageRecorder(
+            self.usage, path, max_bytes=max_bytes, when_full=when_full, clock=clock, opened=self._recorders
+        )
 
     async def migrate(self) -> Sequence[str]:
         """Brings a closed database to the schema of this code; gives the names of what was applied.
@@ -214,6 +246,9 @@ class Database(Repositories):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    async def _close_recorders(self) -> None:
+        await asyncio.gather(*(recorder.close() for recorder in self._recorders))
 
     def _clean_up_later(self) -> None:
         self._cleanup = self._clock.call_later(CLEANUP_INTERVAL.total_seconds(), self._clean_up_and_again)

@@ -15,6 +15,8 @@
      ├─ APIKeyExpiredError
      ├─ PriceNotFoundError
      ├─ CatalogUnavailableError      (also an OSError)
+     ├─ UsageJournalError            (also an OSError)
+     ├─ UsageBacklogFull
      ├─ ConfigurationError
      ├─ SchemaVersionError
      ├─ DatabaseUnavailableError     (also a ConnectionError)
@@ -86,6 +88,14 @@ class PriceNotFoundError(GatewayDBError):
 
 class CatalogUnavailableError(GatewayDBError, OSError):
     """The catalog's file or web page cannot be read; the message names it."""
+
+
+class UsageJournalError(GatewayDBError, OSError):
+    """A recorder's journal cannot be opened, or was not written: the record is not safe. The message names it."""
+
+
+class UsageBacklogFull(GatewayDBError):  # noqa: N818 - the name says what the state is
+    """The journal has reached its `max_bytes`, and nothing was recorded: the database has been away for too long."""
 
 
 class ConfigurationError(GatewayDBError):

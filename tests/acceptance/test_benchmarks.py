@@ -35,6 +35,7 @@ def test_every_benchmark_gives_figures_and_verdicts(quick_rows: list[dict[str, A
         "costs",
         "catalog",
         "usage",
+        "journal",
     }
     assert all(0 < row["low"] <= row["value"] <= row["high"] for row in quick_rows)
 

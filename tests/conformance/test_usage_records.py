@@ -106,7 +106,7 @@ async def test_create_many_counts_what_was_new(db: Database) -> None:
     assert await db.usage.create_many([]) == 0
     assert await db.usage.create_many(records[:1200]) == 1200
     assert await db.usage.create_many(records) == 1300
-    assert await db.usage.create_many(reversed(records)) == 0  # type: ignore[arg-type]
+    assert await db.usage.create_many(reversed(records)) == 0
     assert (await db.usage.get_totals_by_api_key(KEY, START, END)).requests == 2500
 
 

@@ -11,7 +11,6 @@ from urllib.parse import unquote
 
 import pytest
 
-import gatewaydb
 from gatewaydb import DatabaseConfig, GatewayDBError, config, errors
 from gatewaydb.cli.app import app
 from gatewaydb.config import ENVIRONMENT
@@ -21,7 +20,7 @@ DOCS = ROOT / "docs"
 DECISIONS = DOCS / "decisions"
 WRITTEN = [*PAGES, ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *sorted(DECISIONS.glob("*.md"))]
 COMMANDS = [block for page in PAGES for block in blocks(page, "bash")]
-ERRORS = {name for name in gatewaydb.__all__ if name.endswith("Error")}
+ERRORS = {name for name, value in vars(errors).items() if isinstance(value, type)}
 
 
 def _text(page: Path) -> str:
@@ -64,7 +63,7 @@ def test_errors_page_draws_the_tree() -> None:
 
 def test_errors_page_explains_every_error() -> None:
     first_cells = " ".join(row[0] for row in _table(DOCS / "errors.md", "error"))
-    assert set(re.findall(r"\w+Error", first_cells)) == ERRORS
+    assert set(re.findall(r"\w+", first_cells)) == ERRORS
 
 
 def test_environment_blocks_are_accepted() -> None:

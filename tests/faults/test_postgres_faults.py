@@ -177,7 +177,10 @@ async def test_a_database_closes_though_its_server_hangs(server: PostgresServer,
         server.resume()
 
 
-async def test_connections_that_the_server_ended_are_replaced(server: PostgresServer, db: Database) -> None:
+async def test_connections_that_the_server_ended_are_replaced(
+    server: PostgresServer, make_database: MakeDatabase
+) -> None:
+    db = await make_database()
     await asyncio.gather(*(db.api_keys.list() for _ in range(10)))
     sql = "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
     server.psql(f"{sql} AND backend_type = 'client backend'")

@@ -117,6 +117,30 @@ def test_durations_are_go_s_texts(text: str, duration: timedelta) -> None:
     assert DatabaseConfig(conn_max_lifetime=text).conn_max_lifetime == duration
 
 
+def test_a_replica_has_a_whole_url_of_its_own_and_shows_no_password() -> None:
+    config = DatabaseConfig(url="postgresql://h/d", read_url="postgresql://u:hush@r,s/d?sslmode=require")
+    assert config.read_url == "postgresql://u:hush@r,s/d?sslmode=require"
+    assert "hush" not in repr(config)
+    assert "read_url='postgresql://u:***@r,s/d?sslmode=require'" in repr(config)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"url": "sqlite:///a.db", "read_url": "postgresql://r/d"}, "read_url: a file has no replicas"),
+        ({"read_url": "postgresql://r/d"}, "read_url: a file has no replicas"),
+        ({"url": "postgresql://h/d", "read_url": "sqlite:///a.db"}, "read_url: must begin with postgresql"),
+        ({"url": "postgresql://h/d", "read_url": "r/d"}, "read_url: must begin with"),
+        ({"url": "postgresql://h/d", "read_url": "postgresql://r/d?max_open_conns=3"}, "read_url: unknown setting"),
+        ({"url": "postgresql://h/d", "read_url": "postgresql://u:p/w@r/d"}, "read_url: percent-encode"),
+        ({"url": "postgresql://h/d?read_url=postgresql://r/d"}, "unknown setting 'read_url' in the URL"),
+    ],
+)
+def test_a_replica_s_url_that_is_none_is_an_error_that_names_it(settings: dict[str, str], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        DatabaseConfig(**settings)
+
+
 BAD: list[tuple[str, Any]] = [
     *(
         (name, value)

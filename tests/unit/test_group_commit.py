@@ -3,6 +3,7 @@ from collections.abc import Callable
 
 import pytest
 
+from gatewaydb.engines.changes import NotConnectedError
 from gatewaydb.engines.group_commit import GROUP_MAX, GroupCommit
 from gatewaydb.errors import DatabaseUnavailableError, GatewayDBError, InvalidValueError
 
@@ -107,6 +108,34 @@ async def test_flush_waits_for_all_that_came_before(store: Store) -> None:
     await asyncio.gather(*tasks)
 
 
+async def test_a_flush_is_bounded_and_who_was_not_written_is_told(store: Store) -> None:
+    store.gate.clear()
+    group = grouped(store)
+    tasks = [asyncio.create_task(group.add(item)) for item in range(3)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    tasks += [asyncio.create_task(group.add(item)) for item in range(3, 6)]
+    await asyncio.sleep(0)
+    await group.flush(0.01)
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(result) for result in results] == [DatabaseUnavailableError] * 3 + [NotConnectedError] * 3
+    assert store.groups == []
+    store.gate.set()
+    await group.add(7)
+    assert store.groups == [[7]]
+
+
+async def test_a_flush_that_is_cancelled_tells_them_too(store: Store) -> None:
+    store.gate.clear()
+    group = grouped(store)
+    task = asyncio.create_task(group.add(1))
+    await asyncio.sleep(0)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(group.flush(), 0.01)
+    with pytest.raises(DatabaseUnavailableError, match="closed"):
+        await task
+
+
 async def test_a_writer_that_is_cancelled_leaves_nobody_waiting(store: Store) -> None:
     store.gate.clear()
     group = grouped(store)
@@ -129,3 +158,21 @@ async def test_the_check_is_asked_in_the_callers_task(store: Store) -> None:
     with pytest.raises(GatewayDBError, match="not here"):
         await grouped(store, check=refuse).add(1)
     assert store.groups == []
+
+
+async def test_where_an_error_is_the_whole_group_s_no_half_of_it_is_tried(store: Store) -> None:
+    store.gate.clear()
+    store.bad[3] = GatewayDBError("the disk is full")
+    group: GroupCommit[int] = GroupCommit(store.write, lambda: None, 1, fails_whole=(Exception,))
+    adding = [asyncio.create_task(group.add(item)) for item in range(5)]
+    await asyncio.sleep(0)
+    store.gate.set()
+    results = await asyncio.gather(*adding, return_exceptions=True)
+    assert [str(result) for result in results] == ["the disk is full"] * 5
+    assert store.groups == []
+
+
+async def test_a_group_holds_no_more_than_its_bound(store: Store) -> None:
+    group: GroupCommit[int] = GroupCommit(store.write, lambda: None, 1, group_max=2)
+    await asyncio.gather(*map(group.add, range(5)))
+    assert store.groups == [[0, 1], [2, 3], [4]]

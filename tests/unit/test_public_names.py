@@ -71,7 +71,7 @@ FACE = {
 }
 STATS = (
     "max_open_connections open_connections in_use idle wait_count wait_duration max_idle_closed max_lifetime_closed "
-    "api_key_cache model_cache"
+    "replica_fallbacks api_key_cache model_cache"
 )
 CACHE_STATS = "size capacity ttl hits misses hit_rate evictions expirations"
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from gatewaydb import KeyModelTotals, UsageRecord
-from gatewaydb.cli import usage_costs, usage_import, usage_upkeep, values
+from gatewaydb.cli import usage_costs, usage_import, usage_journal, usage_upkeep, values
 from gatewaydb.cli.errors import UsageError
 from gatewaydb.cli.lookups import api_key_names, find_api_key_id, find_model
 from gatewaydb.cli.options import DEFAULT_OPTIONS, DEFAULT_PAGE, Options, Page, command, group
@@ -16,6 +16,8 @@ app = group("usage", "Usage records: what was called, by whom, and what it cost.
 command(app, *usage_import.EXAMPLES, name="import")(usage_import.import_usage)
 command(app, *usage_costs.EXPLAIN_EXAMPLES)(usage_costs.explain)
 command(app, *usage_costs.REPRICE_EXAMPLES)(usage_costs.reprice)
+command(app, *usage_journal.SHIP_EXAMPLES)(usage_journal.ship)
+command(app, *usage_journal.JOURNAL_EXAMPLES)(usage_journal.journal)
 command(app, *usage_upkeep.VERIFY_EXAMPLES)(usage_upkeep.verify)
 command(app, *usage_upkeep.PRUNE_EXAMPLES)(usage_upkeep.prune)
 

@@ -10,8 +10,10 @@ from typing import Any, Protocol, Self
 import msgspec
 
 from gatewaydb.clock import Clock
-from gatewaydb.engines.changes import Change, ChangeFeed, publishing
+from gatewaydb.config import CLOSE_TIMEOUT
+from gatewaydb.engines.changes import Change, ChangeFeed, NotConnectedError, publishing
 from gatewaydb.engines.group_commit import GroupCommit, T, Ungrouped, Write, Writer
+from gatewaydb.engines.home import NOT_OPEN, Home
 from gatewaydb.engines.statements import Dialect, Statement, load_statements
 from gatewaydb.errors import GatewayDBError
 
@@ -40,6 +42,8 @@ class PoolStats(msgspec.Struct, frozen=True, kw_only=True):
     wait_duration: timedelta
     max_idle_closed: int
     max_lifetime_closed: int
+    replica_fallbacks: int = 0
+    """Reports that the primary answered because the replica did not."""
 
 
 class Executor(Protocol):
@@ -58,6 +62,9 @@ class Executor(Protocol):
     @property
     def load_min_rows(self) -> int:
         """From how many rows on `load` is quicker than a statement for all of them."""
+
+    def require_here(self) -> None:
+        """Raises GatewayDBError on an event loop where it cannot be used, before anybody waits for anybody there."""
 
     async def fetch_all(self, statement: str, **values: Any) -> list[Row]:
         """All rows, as dicts."""
@@ -133,6 +140,9 @@ class Transaction(ABC):
             raise
         await self.control(f"RELEASE SAVEPOINT {name}")
 
+    def require_here(self) -> None:
+        self._require_open()
+
     def changing(self, noun: str) -> AbstractContextManager[set[str]]:
         return publishing(self._changes.extend, noun)
 
@@ -185,13 +195,68 @@ class Engine(ABC):
         self.feed = feed
         self._statements = load_statements(self.dialect)
         self._groups: list[GroupCommit[Any]] = []
+        self._home = Home()
+        self._is_closing = False
         self._transactions: dict[asyncio.Task[Any] | None, Transaction] = {}
 
-    @abstractmethod
-    async def open(self) -> None: ...
+    async def open(self) -> None:
+        """Connects, for this event loop. Raises DatabaseUnavailableError, ConfigurationError."""
+        self._home.enter()
+        try:
+            await self._connect()
+        except BaseException:
+            self._home.leave()
+            raise
+
+    async def close(self) -> None:
+        """Waits a while for what is running, then cuts it off. Harmless where nothing is open.
+
+        Raises GatewayDBError on another event loop than that of `open`, unless that one has ended.
+        """
+        self._home.require_for_closing()
+        if self._home.is_lost:
+            self._forget()
+        elif self._home.is_here and not self._is_closing:
+            await self._close_here()
+
+    async def _close_here(self) -> None:
+        self._is_closing = True
+        deadline = asyncio.get_running_loop().time() + CLOSE_TIMEOUT.total_seconds()
+        try:
+            await self._flush_groups(deadline)
+        except BaseException:
+            deadline = 0.0
+            raise
+        finally:
+            self._home.leave()
+            self._is_closing = False
+            await self._disconnect(deadline)
+
+    def _forget(self) -> None:
+        """Lets go of what belonged to an event loop that has ended."""
+        self._home.leave()
+        for group in self._groups:
+            group.forget()
+        self._abandon()
 
     @abstractmethod
-    async def close(self) -> None: ...
+    async def _connect(self) -> None:
+        """Leaves nothing open where it fails."""
+
+    @abstractmethod
+    async def _disconnect(self, deadline: float) -> None:
+        """Waits for what is running until this time of the event loop's clock, then cuts it off."""
+
+    @abstractmethod
+    def _abandon(self) -> None:
+        """Lets go of the connections, whose event loop has ended."""
+
+    def require_here(self) -> None:
+        self._home.require()
+
+    def require_for_closing(self) -> None:
+        """Raises GatewayDBError where `close` would."""
+        self._home.require_for_closing()
 
     @abstractmethod
     async def health(self) -> None:
@@ -216,7 +281,7 @@ class Engine(ABC):
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
         """A transaction of its own, for a task that has none open."""
-        self._refuse_inside_transaction()
+        self._require_writable()
         task = asyncio.current_task()
         async with self._new_transaction() as transaction:
             self._transactions[task] = transaction
@@ -230,22 +295,30 @@ class Engine(ABC):
         return publishing(self.feed.publish, noun)
 
     def grouped(self, write: Write[T]) -> Writer[T]:
-        group: GroupCommit[T] = GroupCommit(write, self._refuse_inside_transaction, self.writers)
+        group: GroupCommit[T] = GroupCommit(write, self._require_groupable, self.writers)
         self._groups.append(group)
         return group
 
-    async def _flush_groups(self) -> None:
+    async def _flush_groups(self, deadline: float) -> None:
         for group in self._groups:
-            await group.flush()
+            await group.flush(max(deadline - asyncio.get_running_loop().time(), 0))
 
     def _statement(self, name: str) -> Statement:
-        """The statement, if it may run outside of transactions now."""
+        """The statement, if it may run here and now, outside of transactions."""
         found = self._statements[name]
-        if not found.is_read:
-            self._refuse_inside_transaction()
+        if found.is_read:
+            self._home.require()
+        else:
+            self._require_writable()
         return found
 
-    def _refuse_inside_transaction(self) -> None:
+    def _require_groupable(self) -> None:
+        self._require_writable()
+        if self._is_closing:
+            raise NotConnectedError(NOT_OPEN)
+
+    def _require_writable(self) -> None:
+        self._home.require()
         # SQLite has one writer, and on PostgreSQL this could wait for a row that the task itself has locked.
         if self.transaction_of_task is not None:
             raise GatewayDBError("this task has a transaction open: write through tx, not through db")

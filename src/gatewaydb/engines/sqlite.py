@@ -8,7 +8,7 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from gatewaydb.engines.base import (
     Transaction,
 )
 from gatewaydb.engines.changes import ChangeFeed, NotConnectedError
+from gatewaydb.engines.home import NOT_OPEN
 from gatewaydb.engines.sqlite_connection import Fetched, bound, connect_reader, connect_writer, run, typed_rows
 from gatewaydb.engines.sqlite_errors import translated
 from gatewaydb.engines.sqlite_transaction import LOAD_MIN_ROWS, SQLiteTransaction
@@ -33,7 +34,6 @@ from gatewaydb.errors import ConfigurationError, DatabaseUnavailableError, Gatew
 
 OLDEST_SQLITE = (3, 37, 0)  # STRICT tables
 _CONNECTIONS = 3
-_NOT_OPEN = "the database is not open"
 
 
 class SQLiteEngine(Engine):
@@ -53,7 +53,7 @@ class SQLiteEngine(Engine):
         self._reader: sqlite3.Connection | None = None
         self._workers: tuple[SQLiteWorker, ...] = ()
 
-    async def open(self) -> None:
+    async def _connect(self) -> None:
         if self._config.sqlite_path is None:
             self._folder = tempfile.mkdtemp(prefix="gatewaydb-")
             self._path = str(Path(self._folder) / "memory.db")
@@ -70,21 +70,38 @@ class SQLiteEngine(Engine):
             raise translated(error) from None
         finally:
             if self._reader is None:
-                await self.close()
+                await self._disconnect(0)
 
-    async def close(self) -> None:
-        await self._flush_groups()
-        if self._reader is not None:
-            self._reader.close()
-            self._reader = None
+    async def _disconnect(self, deadline: float) -> None:
+        self._close_reader()
         # The writer ends last: the last connection of a file folds its WAL back in.
+        try:
+            for worker in reversed(self._workers):
+                await worker.close(deadline)
+        finally:
+            self._workers = ()
+            self._remove_folder()
+
+    def _abandon(self) -> None:
+        with suppress(sqlite3.ProgrammingError):  # only the thread that made it may close it; else it is collected
+            self._close_reader()
         for worker in reversed(self._workers):
-            await worker.close()
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = None
+            worker.abandon()
+        self._workers = ()
+        self._remove_folder()
+
+    def _close_reader(self) -> None:
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.close()
+
+    def _remove_folder(self) -> None:
+        folder, self._folder = self._folder, None
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
 
     async def health(self) -> None:
+        self._home.require()
         try:
             self._point("SELECT count(*) FROM sqlite_schema")
         except GatewayDBError as error:
@@ -119,7 +136,7 @@ class SQLiteEngine(Engine):
         return typed_rows(found, await self._on(worker, found.sql, arguments))
 
     async def fetch_one(self, statement: str, **values: Any) -> Row | None:
-        found = self._statements[statement]
+        found = self._statement(statement)
         if found.is_point:
             rows = typed_rows(found, self._point(found.sql, bound(found, values)))
         else:
@@ -144,6 +161,7 @@ class SQLiteEngine(Engine):
 
     @asynccontextmanager
     async def migrating(self) -> AsyncIterator[MigrationSession]:
+        self._home.require()
         writer = self._writer
         async with writer.exclusive():
             # No timeout: twenty processes that start at once wait here until the first one is through.
@@ -153,13 +171,14 @@ class SQLiteEngine(Engine):
                 yield session
 
     async def applied_migrations(self) -> list[tuple[int, str]]:
+        self._home.require()
         if not self._point("SELECT 1 FROM sqlite_schema WHERE name = 'schema_migrations'").rows:
             return []
         return [(version, checksum) for version, checksum in self._point(READ_BOOKKEEPING).rows]
 
     def _point(self, sql: str, arguments: list[Any] | tuple[()] = ()) -> Fetched:
         if self._reader is None:
-            raise NotConnectedError(_NOT_OPEN)
+            raise NotConnectedError(NOT_OPEN)
         try:
             return run(self._reader, sql, arguments)
         except sqlite3.Error as error:
@@ -168,12 +187,12 @@ class SQLiteEngine(Engine):
     @property
     def _writer(self) -> SQLiteWorker:
         if self._reader is None:
-            raise NotConnectedError(_NOT_OPEN)
+            raise NotConnectedError(NOT_OPEN)
         self._require_file()
         return self._workers[0]
 
     @property
     def _scanner(self) -> SQLiteWorker:
         if self._reader is None:
-            raise NotConnectedError(_NOT_OPEN)
+            raise NotConnectedError(NOT_OPEN)
         return self._workers[1]

@@ -5,18 +5,20 @@ import math
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import TypeVar
 
 from gatewaydb.clock import Clock
 from gatewaydb.engines.changes import NoneFreeError, NotConnectedError
+from gatewaydb.engines.home import WAS_CLOSED, Waits
 from gatewaydb.engines.sqlite_errors import LockedError, translated
-from gatewaydb.errors import InvalidValueError
+from gatewaydb.errors import DatabaseUnavailableError, InvalidValueError
 
 T = TypeVar("T")
 
 _INTERRUPT_AGAIN_S = 0.01
+_UNWIND_S = 1.0
 
 
 class SQLiteWorker:
@@ -28,6 +30,7 @@ class SQLiteWorker:
         self._timeout_s = timeout.total_seconds()
         self._clock = clock
         self._lock = asyncio.Lock()
+        self._waits = Waits()
         self._connection: sqlite3.Connection | None = None
         self.wait_count = 0
         self.wait_s = 0.0
@@ -44,13 +47,30 @@ class SQLiteWorker:
         except sqlite3.Error as error:
             raise translated(error) from None
 
-    async def close(self) -> None:
-        """Waits for the work at hand, then ends the connection and the thread."""
-        async with self._lock:
-            if self._connection is not None:
-                connection, self._connection = self._connection, None
-                await asyncio.get_running_loop().run_in_executor(self._thread, connection.close)
+    async def close(self, deadline: float) -> None:
+        """Waits for its users until this time of the loop's clock, interrupts them, and ends connection and thread."""
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(deadline), self._lock:
+                    pass
+        finally:
+            is_cut = self.is_busy
+            connection, self._connection = self._connection, None
+            self._waits.cut()
+            if connection is not None:
+                closed = asyncio.get_running_loop().run_in_executor(self._thread, connection.close)
+                if is_cut:
+                    _interrupt(connection, closed)
+                await asyncio.wait([closed], timeout=_UNWIND_S if is_cut else None)
             self._thread.shutdown(wait=False)
+
+    def abandon(self) -> None:
+        """As `close`, for an event loop that has ended."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.interrupt()
+            self._thread.submit(connection.close)
+        self._thread.shutdown()
 
     @asynccontextmanager
     async def exclusive(self) -> AsyncIterator[None]:
@@ -74,9 +94,11 @@ class SQLiteWorker:
         self.wait_count += 1
         start = self._clock.monotonic()
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with self._waits.within(self._timeout_s):
                 await self._lock.acquire()
         except TimeoutError:
+            if self._connection is None:
+                raise NotConnectedError(WAS_CLOSED) from None
             raise NoneFreeError("another transaction of this process held the database for too long") from None
         finally:
             self.wait_s += self._clock.monotonic() - start
@@ -98,7 +120,7 @@ class SQLiteWorker:
     async def _run(self, work: Callable[[sqlite3.Connection], T], sql: str, timeout_s: float | None) -> T:
         connection = self._connection
         if connection is None:
-            raise NotConnectedError("the database was closed")
+            raise NotConnectedError(WAS_CLOSED)
         loop = asyncio.get_running_loop()
         future = loop.run_in_executor(self._thread, work, connection)
         timer = None if timeout_s is None else loop.call_later(timeout_s, _interrupt, connection, future)
@@ -109,6 +131,8 @@ class SQLiteWorker:
             await _settled(future)
             raise
         except sqlite3.Error as error:
+            if self._connection is not connection:  # it was interrupted
+                raise DatabaseUnavailableError(WAS_CLOSED) from None
             raise translated(error, sql) from None
         except (OverflowError, UnicodeEncodeError) as error:
             raise InvalidValueError(f"SQLite: {error}") from None
@@ -120,7 +144,8 @@ class SQLiteWorker:
 def _interrupt(connection: sqlite3.Connection, future: asyncio.Future[T]) -> None:
     """Until the work has ended: SQLite forgets an interrupt that comes before a statement has begun."""
     if not future.done():
-        connection.interrupt()
+        with suppress(sqlite3.ProgrammingError):  # it has just been closed
+            connection.interrupt()
         asyncio.get_running_loop().call_later(_INTERRUPT_AGAIN_S, _interrupt, connection, future)
 
 

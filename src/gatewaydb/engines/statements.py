@@ -1,9 +1,10 @@
 """Loads the statements of `sql/*.sql` for one dialect.
 
 A statement stands under a header, `-- name: model_search @postgres [point]`, and a sentence that describes it. Without
-`@dialect` it serves both engines. `[point]` promises that it touches a few rows through a unique index. Parameters are
-written `:name`. `-- fragment: model_columns` names a piece that `{model_columns}` pastes. A statement that one dialect
-lacks is refused when it is loaded, not when it is first run.
+`@dialect` it serves both engines. `[point]` promises that it touches a few rows through a unique index, `[report]` that
+a replica's answer, which may be some moments old, is as good. Parameters are written `:name`. `-- fragment: columns`
+names a piece that `{columns}` pastes. A statement that one dialect lacks is refused when it is loaded, not
+when it is first run.
 """
 
 import re
@@ -17,7 +18,7 @@ from gatewaydb.errors import InvalidValueError
 Dialect = Literal["sqlite", "postgres"]
 DIALECTS: tuple[Dialect, ...] = ("sqlite", "postgres")
 
-_HEADER = re.compile(r"^-- (name|fragment): (\w+)(?: @(sqlite|postgres))?( \[point\])?$", re.MULTILINE)
+_HEADER = re.compile(r"^-- (name|fragment): (\w+)(?: @(sqlite|postgres))?(?: \[(point|report)\])?$", re.MULTILINE)
 _PARAMETER = re.compile(r"(?<![:\w]):([a-z_]+)\b")
 _COPY = re.compile(r"COPY (\w+) \(([^)]*)\) FROM STDIN")
 _FRAGMENT = re.compile(r"\{(\w+)\}")
@@ -31,6 +32,7 @@ class Statement(NamedTuple):
     sql: str
     parameters: tuple[str, ...]
     is_point: bool
+    is_report: bool = False
 
     @property
     def is_read(self) -> bool:
@@ -57,7 +59,7 @@ class _Piece(NamedTuple):
     kind: str
     name: str
     dialect: str | None
-    is_point: bool
+    promise: str | None
     text: str
 
 
@@ -87,7 +89,7 @@ def _pieces(text: str) -> list[_Piece]:
     headers = list(_HEADER.finditer(text))
     ends = [header.start() for header in headers[1:]] + [len(text)]
     return [
-        _Piece(header[1], header[2], header[3], header[4] is not None, text[header.end() : end])
+        _Piece(header[1], header[2], header[3], header[4], text[header.end() : end])
         for header, end in zip(headers, ends, strict=True)
     ]
 
@@ -101,9 +103,12 @@ def _compile(piece: _Piece, fragments: Mapping[str, str], dialect: Dialect) -> S
     description = " ".join(line.removeprefix("--").strip() for line in lines if line.lstrip().startswith("--"))
     body = "\n".join(line for line in lines if not line.lstrip().startswith("--")).strip().removesuffix(";")
     names = _PARAMETER.findall(body)
+    is_point, is_report = piece.promise == "point", piece.promise == "report"
+    if is_report and not body.startswith("SELECT"):
+        raise InvalidValueError(f"{piece.name} is no report: it does not only read")
     if dialect == "sqlite":
         # Not `?1`, of which some releases of Python 3.12 warn: a value is bound as often as it is named.
-        return Statement(piece.name, description, _PARAMETER.sub("?", body), tuple(names), piece.is_point)
+        return Statement(piece.name, description, _PARAMETER.sub("?", body), tuple(names), is_point, is_report)
     numbers = {name: f"${number}" for number, name in enumerate(dict.fromkeys(names), 1)}
     sql = _PARAMETER.sub(lambda match: numbers[match[1]], body)
-    return Statement(piece.name, description, sql, tuple(numbers), piece.is_point)
+    return Statement(piece.name, description, sql, tuple(numbers), is_point, is_report)

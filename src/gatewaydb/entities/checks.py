@@ -6,17 +6,22 @@ All raise InvalidValueError with the field's name, so that bad input fails alike
 import math
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation, localcontext
+from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
 from gatewaydb.config import COST_MAX_USD, COUNT_MAX, METADATA_MAX_BYTES, NAME_MAX_CHARS, PAGE_MAX_ROWS
-from gatewaydb.entities.frozen import FrozenDict, frozen
+from gatewaydb.entities.frozen import EMPTY, MAPPING, FrozenDict, frozen
 from gatewaydb.errors import InvalidValueError
 
 _PICODOLLAR = Decimal("1e-12")
+_EXACT = Context(prec=60)
+_FLAT = frozenset((str, int, bool, type(None)))
+_TEXT = frozenset((str,))
+_NUL_IN_JSON = b"\\u0000"
+_NUMBER, _SEQUENCE = (int, float), (list, tuple)
 
 
 def text(field: str, value: Any, max_chars: int = NAME_MAX_CHARS) -> str:
@@ -88,6 +93,8 @@ def instant(field: str, value: Any) -> datetime:
     """A timezone-aware datetime, turned to UTC."""
     if not isinstance(value, datetime):
         raise InvalidValueError(f"{field}: must be a datetime, not {type(value).__name__}")
+    if value.tzinfo is UTC:
+        return value
     if value.utcoffset() is None:
         raise InvalidValueError(f"{field}: must have a time zone")
     try:
@@ -106,15 +113,14 @@ def money(field: str, value: Any, maximum: int = COST_MAX_USD) -> Decimal:
     if isinstance(value, bool) or not isinstance(value, Decimal | int | str):
         raise InvalidValueError(f"{field}: must be a Decimal, not {type(value).__name__}")
     try:
-        amount = Decimal(value)
+        amount = value if type(value) is Decimal else Decimal(value)
     except InvalidOperation:
         raise InvalidValueError(f"{field}: {value!r} is no amount of money") from None
     if not amount.is_finite():
         raise InvalidValueError(f"{field}: must be finite")
     if not 0 <= amount <= maximum:
         raise InvalidValueError(f"{field}: must be from 0 to {maximum} USD")
-    with localcontext(prec=60):
-        return amount.quantize(_PICODOLLAR, rounding=ROUND_HALF_EVEN)
+    return amount.quantize(_PICODOLLAR, ROUND_HALF_EVEN, _EXACT)
 
 
 def optional_money(field: str, value: Any, maximum: int = COST_MAX_USD) -> Decimal | None:
@@ -136,10 +142,12 @@ def names(field: str, value: Any, max_items: int) -> tuple[str, ...]:
 
 def json_object(field: str, value: Any) -> FrozenDict:
     """A mapping of what JSON holds, frozen; None is the empty one."""
-    if value is None:
-        return FrozenDict()
-    if not isinstance(value, Mapping):
+    if value is None or value is EMPTY:
+        return EMPTY
+    if not isinstance(value, MAPPING):
         raise InvalidValueError(f"{field}: must be a mapping, not {type(value).__name__}")
+    if _is_simple(value):
+        return FrozenDict(value)
     _storable(field, value)
     try:
         size = len(msgspec.json.encode(value))
@@ -157,24 +165,33 @@ def page(limit: Any, offset: Any) -> tuple[int, int]:
     return count("limit", limit, 1, PAGE_MAX_ROWS), count("offset", offset)
 
 
+def _is_simple(value: Mapping[Any, Any]) -> bool:
+    """Whether it is seen at a glance that all is well, as with most: there is nothing to freeze, and JSON takes it."""
+    if not (_FLAT.issuperset(map(type, value.values())) and _TEXT.issuperset(map(type, value))):
+        return False
+    try:
+        encoded = msgspec.json.encode(value)
+    except (ValueError, UnicodeError):
+        return False
+    return len(encoded) <= METADATA_MAX_BYTES and _NUL_IN_JSON not in encoded
+
+
 def _storable(field: str, value: Any, depth: int = 0) -> None:
     if depth > 50:
         raise InvalidValueError(f"{field}: is nested more than 50 levels deep")
-    match value:
-        case str():
-            free_text(field, value, METADATA_MAX_BYTES)
-        case float() if not math.isfinite(value):
+    if isinstance(value, str):
+        free_text(field, value, METADATA_MAX_BYTES)
+    elif value is None or isinstance(value, _NUMBER):
+        if isinstance(value, float) and not math.isfinite(value):
             raise InvalidValueError(f"{field}: must not hold NaN or infinity")
-        case Mapping():
-            for key, item in value.items():
-                if not isinstance(key, str):
-                    raise InvalidValueError(f"{field}: its keys must be text")
-                free_text(field, key, METADATA_MAX_BYTES)
-                _storable(field, item, depth + 1)
-        case list() | tuple():
-            for item in value:
-                _storable(field, item, depth + 1)
-        case None | bool() | int() | float():
-            pass
-        case _:
-            raise InvalidValueError(f"{field}: holds a {type(value).__name__}, which JSON does not know")
+    elif isinstance(value, MAPPING):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise InvalidValueError(f"{field}: its keys must be text")
+            free_text(field, key, METADATA_MAX_BYTES)
+            _storable(field, item, depth + 1)
+    elif isinstance(value, _SEQUENCE):
+        for item in value:
+            _storable(field, item, depth + 1)
+    else:
+        raise InvalidValueError(f"{field}: holds a {type(value).__name__}, which JSON does not know")

@@ -64,32 +64,37 @@ class UsageRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     def checked(self) -> Self:
         """The record as it will be stored. Raises InvalidValueError."""
+        return replace(self, **self.checked_fields())
+
+    def checked_fields(self) -> dict[str, Any]:
+        """All fields of `checked()`, by name, in half the time. Raises InvalidValueError."""
         prompt = checks.count("prompt_tokens", self.prompt_tokens)
         completion = checks.count("completion_tokens", self.completion_tokens)
         total = prompt + completion if self.total_tokens is None else self.total_tokens
-        return replace(
-            self,
-            id=checks.identifier("id", self.id),
-            api_key_id=checks.identifier("api_key_id", self.api_key_id),
-            model_id=checks.optional_identifier("model_id", self.model_id),
-            provider_id=checks.optional_identifier("provider_id", self.provider_id),
-            request_timestamp=checks.instant("request_timestamp", self.request_timestamp),
-            total_tokens=checks.count("total_tokens", total),
-            cached_tokens=checks.count("cached_tokens", self.cached_tokens),
-            reasoning_tokens=checks.count("reasoning_tokens", self.reasoning_tokens),
-            cost_usd=checks.optional_money("cost_usd", self.cost_usd),
-            price_version=checks.optional_count("price_version", self.price_version, maximum=2**31 - 1),
-            request_id=checks.optional_text("request_id", self.request_id),
-            model_name=checks.optional_text("model_name", self.model_name),
-            endpoint=checks.optional_text("endpoint", self.endpoint),
-            response_time_ms=checks.optional_count("response_time_ms", self.response_time_ms, maximum=2**31 - 1),
-            status_code=checks.optional_count("status_code", self.status_code, maximum=999),
-            error_message=checks.optional_text("error_message", self.error_message, TEXT_MAX_CHARS),
-            request_metadata=checks.json_object("request_metadata", self.request_metadata),
-            response_metadata=checks.json_object("response_metadata", self.response_metadata),
-            billable=_checked_billable(self.billable),
-            pricing_context=checks.json_object("pricing_context", self.pricing_context),
-        )
+        return {
+            "id": checks.identifier("id", self.id),
+            "api_key_id": checks.identifier("api_key_id", self.api_key_id),
+            "model_id": checks.optional_identifier("model_id", self.model_id),
+            "provider_id": checks.optional_identifier("provider_id", self.provider_id),
+            "request_timestamp": checks.instant("request_timestamp", self.request_timestamp),
+            "prompt_tokens": prompt,
+            "completion_tokens": completion,
+            "total_tokens": checks.count("total_tokens", total),
+            "cached_tokens": checks.count("cached_tokens", self.cached_tokens),
+            "reasoning_tokens": checks.count("reasoning_tokens", self.reasoning_tokens),
+            "cost_usd": checks.optional_money("cost_usd", self.cost_usd),
+            "price_version": checks.optional_count("price_version", self.price_version, maximum=2**31 - 1),
+            "request_id": checks.optional_text("request_id", self.request_id),
+            "model_name": checks.optional_text("model_name", self.model_name),
+            "endpoint": checks.optional_text("endpoint", self.endpoint),
+            "response_time_ms": checks.optional_count("response_time_ms", self.response_time_ms, maximum=2**31 - 1),
+            "status_code": checks.optional_count("status_code", self.status_code, maximum=999),
+            "error_message": checks.optional_text("error_message", self.error_message, TEXT_MAX_CHARS),
+            "request_metadata": checks.json_object("request_metadata", self.request_metadata),
+            "response_metadata": checks.json_object("response_metadata", self.response_metadata),
+            "billable": _checked_billable(self.billable),
+            "pricing_context": checks.json_object("pricing_context", self.pricing_context),
+        }
 
 
 def _checked_billable(usage: object) -> BillableUsage | None:

@@ -170,6 +170,7 @@ class APIKeyRepository(Repository):
                 self._reads.forget(key_hash)
 
     async def _miss(self, key_hash: str) -> APIKey:
+        self._db.require_here()
         key = await self._reads.fetch(checks.text("key_hash", key_hash))
         if key is None:
             raise APIKeyNotFoundError("no such API key")

@@ -199,6 +199,7 @@ class ModelRepository(Repository):
         return model_from(_found(row))
 
     async def _miss(self, name: str) -> Model:
+        self._db.require_here()
         model = await self._reads.fetch(checks.text("name", name))
         if model is None:
             raise await self._not_found(name)

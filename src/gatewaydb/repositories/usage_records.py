@@ -1,9 +1,8 @@
 """Usage records. What is recorded is in the monthly summaries when the call returns, each record once."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from itertools import islice
 from uuid import UUID
 
 from msgspec.structs import asdict
@@ -23,6 +22,10 @@ from gatewaydb.repositories.usage_routes import UsageRoutes, route_of
 _PICODOLLAR_EXPONENT = 12
 _CHUNK_ROWS = 5_000
 _STATEMENT_ROWS = 1_000
+_ID_TYPES = (UUID, type(None))
+_TEXT_TYPES = (str, type(None))
+_JSON_FIELDS = ("request_metadata", "response_metadata", "billable", "pricing_context")
+RowOf = Callable[[UsageRecord], Row]
 
 
 class UsageRepository(Repository):
@@ -44,12 +47,15 @@ class UsageRepository(Repository):
         await self._recorder.add(checked)
         return checked
 
-    async def create_many(self, records: Sequence[UsageRecord]) -> int:
+    async def create_many(self, records: Iterable[UsageRecord]) -> int:
         """Records all or none, in one transaction; gives the number of those that were not there yet.
 
         Raises InvalidValueError if one of them is invalid, and then records none.
         """
-        return await self._insert([record.checked() for record in records])
+        batch = list(records)
+        if len(batch) >= self._db.load_min_rows and all(map(_is_plain, batch)):
+            return await self._insert(batch, _checked_row)
+        return await self._insert([record.checked() for record in batch])
 
     async def get_by_id(self, record_id: UUID) -> UsageRecord:
         """The record with this id. Raises UsageRecordNotFoundError."""
@@ -110,7 +116,7 @@ class UsageRepository(Repository):
         changes = [record.checked() for record in sorted(records, key=lambda record: record.id)]
         names = ("id", "request_timestamp", "model_id", "route_id", "cost_picousd", "price_version")
         await self._routes.add(changes)
-        batch = json_text([{name: row[name] for name in names} for row in map(_stored, changes)])
+        batch = json_text([{name: row[name] for name in names} for row in map(usage_row, changes)])
         return await self._db.execute("usage_record_reprice", batch=batch)
 
     async def get_total_cost_by_api_key(self, api_key_id: UUID, start: datetime, end: datetime) -> Decimal:
@@ -133,15 +139,15 @@ class UsageRepository(Repository):
         rows = await self._db.fetch_all("usage_record_totals_by_key_and_model", **_days(start, end))
         return [KeyModelTotals(**row) for row in rows]
 
-    async def _insert(self, records: Sequence[UsageRecord]) -> int:
+    async def _insert(self, records: Sequence[UsageRecord], row_of: RowOf | None = None) -> int:
         batch = sorted(records, key=_unique_key)
         try:
             await self._routes.add(batch)
             if len(batch) < self._db.load_min_rows:
                 # A second statement would wait for records of others while it holds summaries that they wait for.
-                return await self._db.execute("usage_record_insert", batch=_batch(batch))
+                return await self._db.execute("usage_record_insert", batch=_batch(map(usage_row, batch)))
             async with self._db.transaction() as tx:
-                return await _load(tx, batch)
+                return await _load(tx, batch, row_of or usage_row)
         except DatabaseUnavailableError:
             self._routes.forget()
             raise
@@ -157,20 +163,21 @@ class UsageRepository(Repository):
         return {"before": last.request_timestamp, "before_id": last.id, **bounds}
 
 
-async def _load(tx: Transaction, records: Sequence[UsageRecord]) -> int:
-    """As many records as there are; what is there already is left out."""
-    inserted, are_new, left = 0, True, iter(records)
-    while chunk := list(islice(left, _CHUNK_ROWS)):
+async def _load(tx: Transaction, records: Sequence[UsageRecord], row_of: RowOf) -> int:
+    """As many records as there are; what is there already is left out. Rows are made while the database takes them."""
+    inserted, are_new = 0, True
+    for first in range(0, len(records), _CHUNK_ROWS):
+        chunk = records[first : first + _CHUNK_ROWS]
         if are_new:
             try:
                 async with tx.transaction():
-                    inserted += await tx.load("usage_record_load", map(_stored, chunk))
+                    inserted += await tx.load("usage_record_load", map(row_of, chunk))
                     continue
             except AlreadyExistsError:
                 are_new = False  # it is a replay; the rest will be, too
-        for first in range(0, len(chunk), _STATEMENT_ROWS):
-            batch = _batch(chunk[first : first + _STATEMENT_ROWS])
-            inserted += await tx.execute("usage_record_insert", batch=batch)
+        for start in range(0, len(chunk), _STATEMENT_ROWS):
+            rows = map(row_of, chunk[start : start + _STATEMENT_ROWS])
+            inserted += await tx.execute("usage_record_insert", batch=_batch(rows))
     return inserted
 
 
@@ -196,26 +203,43 @@ def _unique_key(record: UsageRecord) -> tuple[UUID, str, UUID]:
     return record.api_key_id, record.request_id or "", record.id
 
 
-def _batch(records: Sequence[UsageRecord]) -> str:
+def _is_plain(record: UsageRecord) -> bool:
+    """Whether what it is sorted by, and its route, are what they will be after the checks."""
+    return (
+        type(record.api_key_id) is UUID
+        and type(record.id) is UUID
+        and type(record.model_id) in _ID_TYPES
+        and type(record.provider_id) in _ID_TYPES
+        and type(record.request_id) in _TEXT_TYPES
+        and type(record.model_name) in _TEXT_TYPES
+        and type(record.endpoint) in _TEXT_TYPES
+    )
+
+
+def _batch(rows: Iterable[Row]) -> str:
     # The width of times is fixed, because SQLite compares them as text. The cost is told in whole picodollars.
-    rows = [
-        {**row, "request_timestamp": row["request_timestamp"].isoformat(timespec="microseconds"), "cost_usd": None}
-        for row in map(_stored, records)
-    ]
-    return json_text(rows)
+    return json_text(
+        [
+            {**row, "request_timestamp": row["request_timestamp"].isoformat(timespec="microseconds"), "cost_usd": None}
+            for row in rows
+        ]
+    )
 
 
-def _stored(record: UsageRecord) -> Row:
-    return {
-        **asdict(record),
-        "route_id": route_of(record),
-        "cost_picousd": None if record.cost_usd is None else int(record.cost_usd.scaleb(_PICODOLLAR_EXPONENT)),
-        "request_metadata": _json_or_none(record.request_metadata),
-        "response_metadata": _json_or_none(record.response_metadata),
-        "billable": _json_or_none(record.billable),
-        "pricing_context": _json_or_none(record.pricing_context),
-    }
+def usage_row(record: UsageRecord) -> Row:
+    """A checked record as it is stored."""
+    return _stored(record, asdict(record))
 
 
-def _json_or_none(value: object) -> str | None:
-    return json_text(value) if value else None
+def _checked_row(record: UsageRecord) -> Row:
+    """As usage_row, of one that was not checked. Raises InvalidValueError."""
+    return _stored(record, record.checked_fields())
+
+
+def _stored(record: UsageRecord, row: Row) -> Row:
+    cost = row["cost_usd"]
+    row["route_id"] = route_of(record)
+    row["cost_picousd"] = None if cost is None else int(cost.scaleb(_PICODOLLAR_EXPONENT))
+    for field in _JSON_FIELDS:
+        row[field] = json_text(row[field]) if row[field] else None
+    return row

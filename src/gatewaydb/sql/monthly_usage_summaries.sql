@@ -7,7 +7,7 @@ total_cost_usd, last_request_at, updated_at
 SELECT {monthly_usage_summary_columns} FROM monthly_usage_summaries
 WHERE api_key_id = :api_key_id AND year = :year AND month = :month;
 
--- name: monthly_usage_summary_list
+-- name: monthly_usage_summary_list [report]
 -- The months of one key, latest first.
 SELECT {monthly_usage_summary_columns} FROM monthly_usage_summaries
 WHERE api_key_id = :api_key_id ORDER BY year DESC, month DESC LIMIT :limit OFFSET :offset;

@@ -85,7 +85,7 @@ DELETE FROM usage_bulk;
 -- One record, by its id.
 SELECT {usage_record_columns} FROM usage_records AS u LEFT JOIN usage_routes AS r ON r.id = u.route_id WHERE u.id = :id;
 
--- name: usage_record_list_by_api_key @postgres
+-- name: usage_record_list_by_api_key @postgres [report]
 -- One page of a key's records from `start`, latest first. `before` and `before_id` are the timestamp and the id of the last
 -- row of the page before, or the end of the range and the lowest id. The index knows the hour only: what is asked of the
 -- hour and of the timestamp itself is for the index, and for leaving out partitions.
@@ -103,7 +103,7 @@ FROM (
 LEFT JOIN usage_routes AS r ON r.id = u.route_id
 ORDER BY u.request_timestamp DESC, u.id DESC;
 
--- name: usage_record_list_by_api_key @sqlite
+-- name: usage_record_list_by_api_key @sqlite [report]
 -- As above. A second upper bound would keep SQLite from starting there.
 SELECT {usage_record_columns}
 FROM usage_records AS u LEFT JOIN usage_routes AS r ON r.id = u.route_id
@@ -111,7 +111,7 @@ WHERE u.api_key_id = :api_key_id AND u.request_timestamp >= :start
 AND (u.request_timestamp, u.id) < (:before, :before_id)
 ORDER BY u.request_timestamp DESC, u.id DESC LIMIT :limit OFFSET :offset;
 
--- name: usage_record_list_by_model @postgres
+-- name: usage_record_list_by_model @postgres [report]
 -- As usage_record_list_by_api_key, for one model.
 SELECT {usage_record_columns}
 FROM (
@@ -127,7 +127,7 @@ FROM (
 LEFT JOIN usage_routes AS r ON r.id = u.route_id
 ORDER BY u.request_timestamp DESC, u.id DESC;
 
--- name: usage_record_list_by_model @sqlite
+-- name: usage_record_list_by_model @sqlite [report]
 -- As usage_record_list_by_api_key, for one model.
 SELECT {usage_record_columns}
 FROM usage_records AS u LEFT JOIN usage_routes AS r ON r.id = u.route_id
@@ -190,7 +190,7 @@ UPDATE usage_records AS u SET
 FROM json_each(:batch) AS b
 WHERE u.id = json_extract(b.value, '$.id');
 
--- name: usage_record_totals_by_api_key @postgres
+-- name: usage_record_totals_by_api_key @postgres [report]
 -- What a key used from `start` to before `end`: the daily summaries of whole days, `first_day` to before `last_day`, and
 -- the records before (to `head`) and after (from `tail`).
 SELECT
@@ -217,7 +217,7 @@ FROM (
     AND date_trunc('hour', request_timestamp AT TIME ZONE 'UTC') <= date_trunc('hour', :end::timestamptz AT TIME ZONE 'UTC')
 ) AS parts;
 
--- name: usage_record_totals_by_api_key @sqlite
+-- name: usage_record_totals_by_api_key @sqlite [report]
 -- As above; a sum of whole picodollars would overflow at 9.2 million dollars, so it is made of two.
 SELECT
     requests, unpriced_requests, prompt_tokens, completion_tokens, total_tokens,
@@ -250,7 +250,7 @@ FROM (
     )
 );
 
--- name: usage_record_totals_by_key_and_model @postgres
+-- name: usage_record_totals_by_key_and_model @postgres [report]
 -- What every key used of every model from `start` to before `end`, dearest first: a report, which reads the daily summaries
 -- as usage_record_totals_by_api_key does, and the records of the days that are not whole.
 SELECT
@@ -276,7 +276,7 @@ GROUP BY p.api_key_id, r.model_id, r.model_name
 HAVING sum(requests) > 0
 ORDER BY cost_usd DESC, requests DESC;
 
--- name: usage_record_totals_by_key_and_model @sqlite
+-- name: usage_record_totals_by_key_and_model @sqlite [report]
 -- As above; costs are summed in two whole numbers, as in usage_record_totals_by_api_key.
 SELECT
     api_key_id, model_id, model_name, requests, unpriced_requests, prompt_tokens, completion_tokens, total_tokens,
