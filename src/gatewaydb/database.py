@@ -2,10 +2,12 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, NamedTuple, Self
+from uuid import UUID
 
 import msgspec
 
@@ -26,7 +28,15 @@ from gatewaydb.engines import (
     schema_status,
 )
 from gatewaydb.errors import GatewayDBError
-from gatewaydb.metering import PartitionKeeper, UsageRecorder, WhenFull
+from gatewaydb.metering import (
+    PartitionKeeper,
+    PruneReport,
+    UsageRecorder,
+    VerificationReport,
+    WhenFull,
+    prune,
+    verify,
+)
 from gatewaydb.repositories import Caches, Repositories
 from gatewaydb.repositories.api_keys import NOUN as API_KEYS
 from gatewaydb.repositories.models import NOUN as MODELS
@@ -187,6 +197,39 @@ class Database(Repositories):
         rows = await self._engine.fetch_all("contents_rows")
         return DatabaseContents(
             size_bytes=size["total"] if size else 0, rows={row["name"]: row["total"] for row in rows}
+        )
+
+    async def verify_usage(
+        self,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        *,
+        api_key_id: UUID | None = None,
+        repair: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> VerificationReport:
+        """Proves that usage records, daily and monthly summaries agree, month by month (UTC), beside writers.
+
+        `repair` sums anew what does not. See `gatewaydb.metering.verify`.
+        """
+        refresh = self.monthly_summaries.refresh_summary
+        return await verify(self._engine, refresh, start, end, api_key_id=api_key_id, repair=repair, progress=progress)
+
+    async def prune_usage(
+        self,
+        *,
+        older_than: timedelta | None = None,
+        before: datetime | None = None,
+        detach: bool = False,
+        dry_run: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> PruneReport:
+        """Removes the usage records of the months (UTC) that had ended by then; their summaries stay.
+
+        Records of that time that come later are refused. See `gatewaydb.metering.prune`.
+        """
+        return await prune(
+            self._engine, older_than=older_than, before=before, detach=detach, dry_run=dry_run, progress=progress
         )
 
     def cleanup_expired_cache_entries(self) -> tuple[int, int]:

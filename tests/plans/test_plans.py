@@ -46,6 +46,14 @@ REPORTS = {
     "usage_record_stream": "an export reads all that there is",
     "model_list_names_of_catalog": "an import looks for the names that its file no longer has",
     "provider_lock_credentials": "rotation goes over all credentials",
+    "usage_verification_list_months": "the monthly summaries of all keys tell the months; records are not read",
+    "usage_verification_count_keys": "as above",
+    "usage_verification_list_daily": "verifying reads all records of its keys and days, and compares them in order",
+    "usage_verification_list_keys": "from key to key: what it sorts is one page of them",
+    "usage_retention_list_models": "from model to model, all of them",
+    "usage_retention_delete_claims": "the claims of a few days a month, of which PostgreSQL rather reads all",
+    "usage_retention_list_months": "as usage_verification_list_months",
+    "usage_retention_delete_records": "on PostgreSQL what lies in the default partition",
 }
 """Statements that may read a whole table, or sort, and why."""
 
@@ -76,6 +84,7 @@ VALUES: dict[str, Any] = {
     **dict.fromkeys(("request_id", "error_message", "request_metadata", "response_metadata"), None),
     **dict.fromkeys(("billable", "pricing_context"), None),
     "ahead": 3,
+    "keep": False,
     "strays": 60,
     **dict.fromkeys(("year", "last_year"), 2026),
     **dict.fromkeys(("month", "last_month"), 1),
@@ -107,6 +116,8 @@ VALUES: dict[str, Any] = {
 BY_STATEMENT: dict[str, dict[str, Any]] = {
     **{name: {"after": IDS[7]} for name in ("api_key_list", "usage_record_list_range", "usage_record_list_unpriced")},
     **{name: {"month": START.date()} for name in ("usage_partition_list_missing", "usage_partition_add")},
+    "usage_verification_list_keys": {"after": IDS[7]},
+    "usage_retention_remove_month": {"month": START.date()},
 }
 
 
@@ -166,10 +177,15 @@ class PostgresExplainer:
         self._url = url
 
     def problems(self, statement: Statement) -> list[str]:
-        if statement.sql.startswith("COPY"):
+        if statement.sql.startswith(("COPY", "LOCK")):
             return []
         plan = self._explain(statement, _values(statement))
-        scans = [node for node in _nodes(plan) if node["Node Type"] == "Seq Scan" or self._is_whole_index(node)]
+        scans = [
+            node
+            for node in _nodes(plan)
+            if (node["Node Type"] == "Seq Scan" or self._is_whole_index(node))
+            and node.get("Relation Name") not in FEW_ROWS
+        ]
         sorts = [
             node
             for node in _nodes(plan, into_values=False)

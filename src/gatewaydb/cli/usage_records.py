@@ -6,7 +6,15 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from gatewaydb import KeyModelTotals, UsageRecord
-from gatewaydb.cli import usage_costs, usage_export, usage_import, usage_journal, usage_report, values
+from gatewaydb.cli import (
+    usage_costs,
+    usage_export,
+    usage_import,
+    usage_journal,
+    usage_report,
+    usage_upkeep,
+    values,
+)
 from gatewaydb.cli.errors import UsageError
 from gatewaydb.cli.lookups import api_key_names, find_api_key_id, find_model
 from gatewaydb.cli.options import DEFAULT_OPTIONS, DEFAULT_PAGE, Options, Page, command, group
@@ -20,6 +28,8 @@ command(app, *usage_costs.EXPLAIN_EXAMPLES)(usage_costs.explain)
 command(app, *usage_costs.REPRICE_EXAMPLES)(usage_costs.reprice)
 command(app, *usage_journal.SHIP_EXAMPLES)(usage_journal.ship)
 command(app, *usage_journal.JOURNAL_EXAMPLES)(usage_journal.journal)
+command(app, *usage_upkeep.VERIFY_EXAMPLES)(usage_upkeep.verify)
+command(app, *usage_upkeep.PRUNE_EXAMPLES)(usage_upkeep.prune)
 
 Since = Annotated[str | None, Parameter(name="--since", help="From then on: 2026-11-01, or a duration ago, 30d.")]
 Until = Annotated[str | None, Parameter(name="--until", help="To before then.")]

@@ -1,7 +1,8 @@
 """Monthly usage summaries: kept by the database with every record, and summed anew on request."""
 
+from calendar import monthrange
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time, timedelta
 from uuid import UUID
 
 from gatewaydb.entities import MonthlyUsageSummary, checks
@@ -26,12 +27,23 @@ class MonthlyUsageSummaryRepository(Repository):
         return [MonthlyUsageSummary(**row) for row in rows]
 
     async def refresh_summary(self, api_key_id: UUID, year: int, month: int) -> MonthlyUsageSummary:
-        """Sums one month of one key anew from its records; who records meanwhile waits, and is counted once."""
+        """Sums the days and then the month of one key anew from its records.
+
+        Who records for the key meanwhile waits, and is counted once. A month whose records were pruned keeps its days.
+        """
         key = _key(api_key_id, year, month)
         now = self._db.clock.now()
+        days = _days(year, month)
+        whole = _span(days[0], days[-1] + timedelta(1))
         async with self._db.transaction() as tx:
+            await tx.execute("monthly_usage_summary_hold")
             await tx.execute("monthly_usage_summary_lock", now=now, **key)
-            row = await tx.fetch_one("monthly_usage_summary_refresh", now=now, **key, **_bounds(year, month))
+            await tx.execute("daily_usage_summary_clear", api_key_id=key["api_key_id"], **whole)
+            # A day at a time, so that a busy key's month takes many statements rather than one too long.
+            for day in days:
+                span = _span(day, day + timedelta(1))
+                await tx.execute("daily_usage_summary_renew", api_key_id=key["api_key_id"], **span)
+            row = await tx.fetch_one("monthly_usage_summary_refresh", now=now, **key, **whole)
         return MonthlyUsageSummary(**(row or {}))
 
 
@@ -43,6 +55,11 @@ def _key(api_key_id: UUID, year: int, month: int) -> dict[str, object]:
     }
 
 
-def _bounds(year: int, month: int) -> dict[str, datetime]:
-    following = (year + 1, 1) if month == 12 else (year, month + 1)
-    return {"start": datetime(year, month, 1, tzinfo=UTC), "end": datetime(*following, 1, tzinfo=UTC)}
+def _days(year: int, month: int) -> list[date]:
+    return [date(year, month, number + 1) for number in range(monthrange(year, month)[1])]
+
+
+def _span(first: date, last: date) -> dict[str, date]:
+    """From the day `first` to before the day `last`, in days and in instants."""
+    start, end = (datetime.combine(day, time(), UTC) for day in (first, last))
+    return {"first_day": first, "last_day": last, "start": start, "end": end}

@@ -63,9 +63,9 @@ $$;
 
 SELECT usage_records_make_unique('usage_records_default');
 
--- Makes the partition of a month (UTC), with what the default partition holds of it; false: it was there. Inserts wait
--- for it only where they go to the default partition.
-CREATE FUNCTION usage_records_add_partition(month date) RETURNS boolean LANGUAGE plpgsql SET lock_timeout = '2s' AS $$
+-- Makes the partition of a month (UTC), with what the default partition holds of it; false: it was there. Writers wait
+-- meanwhile: one that had chosen the default partition already would find that its record does not belong there any more.
+CREATE FUNCTION usage_records_add_partition(month date) RETURNS boolean LANGUAGE plpgsql SET lock_timeout = '250ms' AS $$
 DECLARE
     starts timestamptz := date_trunc('month', month::timestamp) AT TIME ZONE 'UTC';
     ends timestamptz := (date_trunc('month', month::timestamp) + interval '1 month') AT TIME ZONE 'UTC';
@@ -74,6 +74,7 @@ BEGIN
     IF to_regclass(quote_ident(partition)) IS NOT NULL THEN
         RETURN false;
     END IF;
+    LOCK TABLE ONLY usage_records IN SHARE ROW EXCLUSIVE MODE;
     LOCK TABLE usage_records_default IN ACCESS EXCLUSIVE MODE;
     IF to_regclass(quote_ident(partition)) IS NOT NULL THEN
         RETURN false;
@@ -155,6 +156,35 @@ CREATE TABLE usage_retention (
     id smallint NOT NULL PRIMARY KEY DEFAULT 1 CHECK (id = 1),
     pruned_before timestamptz NOT NULL
 );
+
+-- Takes the partition of a month (UTC) and all of its records away, or, to keep them, detaches it under the name that is
+-- given back. What lies in the default partition is deleted afterwards, bit by bit. Writers wait while it runs, so it gives
+-- up soon where others hold the table, and is to be tried again.
+CREATE FUNCTION usage_records_remove_partition(month date, keep boolean) RETURNS text LANGUAGE plpgsql
+SET lock_timeout = '25ms' AS $$
+DECLARE
+    partition text := 'usage_records_' || to_char(month, 'YYYY_MM');
+    kept text;
+BEGIN
+    LOCK TABLE ONLY usage_records IN ACCESS EXCLUSIVE MODE;
+    IF EXISTS (
+        SELECT FROM pg_inherits
+        WHERE inhparent = 'usage_records'::regclass AND inhrelid = to_regclass(quote_ident(partition))
+    ) THEN
+        IF keep THEN
+            kept := partition || '_detached';
+            EXECUTE format('ALTER TABLE usage_records DETACH PARTITION %I', partition);
+            EXECUTE format('ALTER TABLE %I RENAME TO %I', partition, kept);
+        ELSE
+            EXECUTE format('DROP TABLE %I', partition);
+        END IF;
+    END IF;
+    INSERT INTO usage_retention AS r (pruned_before)
+    VALUES ((date_trunc('month', month::timestamp) + interval '1 month') AT TIME ZONE 'UTC')
+    ON CONFLICT (id) DO UPDATE SET pruned_before = greatest(r.pruned_before, excluded.pruned_before);
+    RETURN kept;
+END
+$$;
 
 -- What a key used of a route on a day, UTC, by the hundreds of its status codes (0: none). Every report reads these.
 CREATE TABLE daily_usage_summaries (

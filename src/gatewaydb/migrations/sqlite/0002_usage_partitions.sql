@@ -74,7 +74,7 @@ CREATE INDEX usage_records_model ON usage_records (model_id, request_timestamp, 
 
 -- Records of months before this one were removed; their summaries stay. One row, or none.
 CREATE TABLE usage_retention (
-    id INTEGER NOT NULL PRIMARY KEY DEFAULT 1 CHECK (id = 1),
+    id INTEGER NOT NULL PRIMARY KEY CHECK (id = 1),
     pruned_before TEXT NOT NULL
 ) STRICT;
 
