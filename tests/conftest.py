@@ -13,6 +13,7 @@ from uuid import uuid4
 import pytest
 
 from gatewaydb import Database, DatabaseConfig
+from gatewaydb.clock import SYSTEM_CLOCK
 from gatewaydb.config import ENVIRONMENT
 from tests.clock import ManualClock
 from tests.postgres_server import RunningPostgres, postgres_for_tests
@@ -40,7 +41,8 @@ class PostgresDatabases:
         self._names: list[str] = []
         self._free: list[str] = []
         self._template = self._create("template1")
-        asyncio.run(Database(postgres.url(self._template)).migrate())
+        asyncio.run(_prepare(postgres.url(self._template)))
+        self._partitions = postgres.psql(PARTITIONS, self._template)
         self._schema = postgres.psql(SCHEMA, self._template)
 
     def take(self) -> str:
@@ -49,7 +51,8 @@ class PostgresDatabases:
 
     def give_back(self, name: str) -> None:
         """Empties it for the next test. One whose schema a test has changed serves no other."""
-        if self._postgres.psql(EMPTY + SCHEMA, name) == self._schema:
+        empty = EMPTY.replace("{kept}", self._partitions)
+        if self._postgres.psql(empty + SCHEMA, name) == self._schema:
             self._free.append(name)
 
     def close(self) -> None:
@@ -64,8 +67,20 @@ class PostgresDatabases:
         return name
 
 
-# Ends whatever a test left connected, so that nothing blocks or is blocked; then truncates what is not empty. That is
-# added to the log of changes, which may have any past.
+async def _prepare(url: str) -> None:
+    # With the partitions that nearly all tests need: making them takes longer than most tests.
+    await Database(url).migrate()
+    for clock in (SYSTEM_CLOCK, ManualClock()):
+        async with Database(url, clock=clock):
+            pass
+
+
+PARTITIONS = """
+SELECT string_agg(inhrelid::regclass::text, ' ' ORDER BY inhrelid::regclass::text)
+FROM pg_inherits WHERE inhparent = 'usage_records'::regclass;
+"""
+# Ends whatever a test left connected, so that nothing blocks or is blocked; then drops partitions that the template has
+# not, and truncates what is not empty. That is added to the log of changes, which may have any past.
 EMPTY = """
 DO $$
 DECLARE
@@ -74,6 +89,12 @@ DECLARE
 BEGIN
     PERFORM pg_terminate_backend(pid, 10000) FROM pg_stat_activity
     WHERE datname = current_database() AND pid <> pg_backend_pid();
+    FOR name IN
+        SELECT inhrelid::regclass::text FROM pg_inherits
+        WHERE inhparent = 'usage_records'::regclass AND inhrelid::regclass::text <> ALL (string_to_array('{kept}', ' '))
+    LOOP
+        EXECUTE 'DROP TABLE ' || name;
+    END LOOP;
     FOR name IN
         SELECT format('%I', tablename) FROM pg_tables
         WHERE schemaname = 'public' AND tablename NOT IN ('schema_migrations', 'cache_changes')
@@ -113,6 +134,14 @@ def postgres_url(postgres: RunningPostgres, postgres_databases: PostgresDatabase
     name = postgres_databases.take()
     yield postgres.url(name)
     postgres_databases.give_back(name)
+
+
+@pytest.fixture
+def unpartitioned_postgres_url(postgres: RunningPostgres, postgres_url: str) -> str:
+    """As `postgres_url`, before anybody has opened it: usage has its default partition only."""
+    name = postgres_url.rpartition("/")[2].partition("?")[0]
+    postgres.psql(EMPTY.replace("{kept}", "usage_records_default"), name)
+    return postgres_url
 
 
 @pytest.fixture

@@ -30,9 +30,9 @@ MICROSECOND = timedelta(microseconds=1)
 
 
 @pytest.fixture
-def database_url(postgres_url: str) -> str:
+def database_url(unpartitioned_postgres_url: str) -> str:
     """On PostgreSQL: SQLite has no partitions."""
-    return postgres_url
+    return unpartitioned_postgres_url
 
 
 def _record(at: datetime, request_id: str | None = None, **values: Any) -> UsageRecord:

@@ -36,6 +36,13 @@ def _record(at: datetime, number: int = 0) -> UsageRecord:
 RECORDS = [_record(datetime(2026, month, day, 3, tzinfo=UTC), day) for month in range(1, 7) for day in (1, 7, 14, 15)]
 
 
+@pytest.fixture(params=["sqlite_url", "unpartitioned_postgres_url"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """With the partitions that each test's own clock brings."""
+    url: str = request.getfixturevalue(request.param)
+    return url
+
+
 @pytest.fixture
 async def db(make_database: MakeDatabase) -> Database:
     """In June, with four records of each month since January."""
@@ -212,9 +219,9 @@ class TestPartitions:
     """PostgreSQL only: SQLite has none."""
 
     @pytest.fixture
-    def database_url(self, postgres_url: str) -> str:
+    def database_url(self, unpartitioned_postgres_url: str) -> str:
         """On PostgreSQL."""
-        return postgres_url
+        return unpartitioned_postgres_url
 
     @pytest.fixture
     async def db(self, make_database: MakeDatabase) -> Database:

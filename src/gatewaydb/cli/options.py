@@ -13,7 +13,7 @@ from gatewaydb import Database, DatabaseConfig
 from gatewaydb.cli.errors import UsageError
 from gatewaydb.cli.output import note
 from gatewaydb.cli.values import Whole
-from gatewaydb.config import without_password
+from gatewaydb.config.urls import without_password
 
 F = TypeVar("F", bound=Callable[..., Any])
 

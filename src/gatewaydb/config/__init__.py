@@ -7,15 +7,14 @@ A `DatabaseConfig` comes from code, from a URL (`DatabaseConfig.from_url`) or fr
 import dataclasses
 import difflib
 import os
-import re
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+from urllib.parse import unquote, urlsplit
 
-import durationpy
-
+from gatewaydb.config.urls import check_read_url, check_url, hint, refuse_open_password, split_query, without_password
+from gatewaydb.config.values import CONVERT
 from gatewaydb.errors import ConfigurationError
 
 NAME_MAX_CHARS = 255
@@ -48,13 +47,6 @@ DEFAULT_SQLITE_URL = "sqlite:///llmgateway.db"
 CACHE_POLICIES = ("lru", "sieve")
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 
-# What libpq takes in a URL and we hand on as it is; everything else there has to be a setting of ours.
-_LIBPQ_OPTIONS = re.compile(
-    "host|hostaddr|port|dbname|user|password|passfile|service|servicefile|connect_timeout|application_name|options|"
-    "sslmode|sslcert|sslkey|sslrootcert|sslcrl|sslpassword|sslnegotiation|ssl_min_protocol_version|"
-    "ssl_max_protocol_version|target_session_attrs|krbsrvname|gsslib"
-)
-
 
 class _Settings(type):
     """Takes the settings out of a URL's query, and turns an unknown name into our own error."""
@@ -63,11 +55,11 @@ class _Settings(type):
         known = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
         for name in settings:
             if name not in known:
-                raise ConfigurationError(f"unknown setting {name!r}{_hint(name, known)}")
+                raise ConfigurationError(f"unknown setting {name!r}{hint(name, known)}")
         url = settings.get("url")
         if isinstance(url, str):
-            _refuse_open_password(url)
-            place, in_query = _split_query(url, [name for name in known if name not in _NOT_IN_URLS])
+            refuse_open_password(url)
+            place, in_query = split_query(url, [name for name in known if name not in _NOT_IN_URLS])
             settings = {**in_query, **settings, "url": place}
         return super().__call__(**settings)
 
@@ -148,7 +140,7 @@ class DatabaseConfig(metaclass=_Settings):
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            object.__setattr__(self, field.name, _CONVERT[field.type](field.name, value))
+            object.__setattr__(self, field.name, CONVERT[field.type](field.name, value))
         self._check()
 
     def _check(self) -> None:
@@ -166,9 +158,9 @@ class DatabaseConfig(metaclass=_Settings):
         if not timedelta(0) < self.change_poll_interval <= CHANGE_POLL_INTERVAL_MAX:
             raise ConfigurationError("change_poll_interval: must be longer than 0 and at most 5m")
         if self.url is not None:
-            _check_url(self.url)
+            check_url(self.url)
         if self.read_url is not None:
-            _check_read_url(self.read_url, self.is_sqlite)
+            check_read_url(self.read_url, self.is_sqlite)
 
     @classmethod
     def from_url(cls, url: str, **settings: Any) -> "DatabaseConfig":
@@ -216,125 +208,6 @@ class DatabaseConfig(metaclass=_Settings):
         return f"DatabaseConfig({', '.join(f'{name}={shown[name]!r}' for name in changed)})"
 
 
-def without_password(url: str) -> str:
-    """The URL for people's eyes: whatever could be a secret is `***`."""
-    url = re.sub(r"(://[^/?#]*?):[^/?#]*@", r"\1:***@", url)
-    return re.sub(r"(\w*(?:password|encryption_keys)=)[^&]*", r"\1***", url)
-
-
-def _split_query(url: str, known: list[str]) -> tuple[str, dict[str, str]]:
-    place, _, query = url.partition("?")
-    ours: dict[str, str] = {}
-    theirs: list[tuple[str, str]] = []
-    for name, value in parse_qsl(query, keep_blank_values=True):
-        if name in known:
-            ours[name] = value
-        elif _LIBPQ_OPTIONS.fullmatch(name) and not place.startswith("sqlite:"):
-            theirs.append((name, value))
-        else:
-            raise ConfigurationError(f"unknown setting {name!r} in the URL{_hint(name, known)}")
-    return (f"{place}?{urlencode(theirs, quote_via=quote)}" if theirs else place), ours
-
-
-def _check_url(url: str) -> None:
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        raise ConfigurationError("url: is none") from None
-    if parts.scheme not in _SCHEMES or "://" not in url:
-        raise ConfigurationError("url: must begin with sqlite:// or postgresql://")
-    if parts.scheme == "sqlite" and parts.netloc:
-        raise ConfigurationError(
-            "url: a file is sqlite:///relative.db or sqlite:////absolute.db, three slashes or four"
-        )
-    try:
-        _ = "," in parts.netloc or parts.port
-    except ValueError:
-        raise ConfigurationError("url: its port must be a number from 0 to 65535") from None
-
-
-def _check_read_url(url: str, is_sqlite: bool) -> None:
-    if is_sqlite:
-        raise ConfigurationError("read_url: a file has no replicas; leave it out on SQLite")
-    try:
-        _refuse_open_password(url)
-        _split_query(url, [])
-        _check_url(url)
-    except ConfigurationError as error:
-        raise ConfigurationError(f"read_url: {str(error).removeprefix('url: ')}") from None
-    if urlsplit(url).scheme == "sqlite":
-        raise ConfigurationError("read_url: must begin with postgresql://")
-
-
-def _refuse_open_password(url: str) -> None:
-    # A / ? or # in a password would end it, and the rest would be shown as a host, a path or an unknown setting.
-    place = url.partition("://")[2] or url
-    authority = re.split("[/?#]", place, maxsplit=1)[0]
-    if ":" in authority and "@" not in authority and "@" in place:
-        raise ConfigurationError("url: percent-encode what is special in the user's name and the password")
-
-
-def _hint(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
-
-
-def _duration(name: str, value: Any) -> timedelta:
-    if isinstance(value, str):
-        try:
-            value = durationpy.from_str(value)
-        except (durationpy.DurationError, ValueError, OverflowError):
-            raise ConfigurationError(f"{name}: {value!r} is no duration such as '5m' or '1h30m'") from None
-    if not isinstance(value, timedelta):
-        raise ConfigurationError(f"{name}: must be a timedelta or text such as '5m', not {type(value).__name__}")
-    if value < timedelta(0):
-        raise ConfigurationError(f"{name}: must not be negative")
-    return value
-
-
-def _integer(name: str, value: Any) -> int:
-    if isinstance(value, str) and value.strip().lstrip("-").isascii() and value.strip().lstrip("-").isdigit():
-        value = int(value)
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise ConfigurationError(f"{name}: must be a whole number, not {value!r}")
-    if not 0 <= value < 2**31:
-        raise ConfigurationError(f"{name}: must be from 0 to {2**31 - 1}")
-    return value
-
-
-def _port(name: str, value: Any) -> int | None:
-    if value is None:
-        return None
-    port = _integer(name, value)
-    if not 1 <= port <= 65_535:
-        raise ConfigurationError(f"{name}: must be from 1 to 65535")
-    return port
-
-
-def _boolean(name: str, value: Any) -> bool:
-    text = str(value).lower()
-    if text not in ("true", "false", "1", "0", "yes", "no", "on", "off"):
-        raise ConfigurationError(f"{name}: must be true or false")
-    return text in ("true", "1", "yes", "on")
-
-
-def _text(name: str, value: Any) -> str | None:
-    if value is not None and not isinstance(value, str):
-        raise ConfigurationError(f"{name}: must be text, not {type(value).__name__}")
-    if value is not None and "\0" in value:
-        raise ConfigurationError(f"{name}: must not hold a NUL character")
-    return value
-
-
-_CONVERT: dict[Any, Callable[[str, Any], Any]] = {
-    timedelta: _duration,
-    int: _integer,
-    bool: _boolean,
-    int | None: _port,
-    str: _text,
-    str | None: _text,
-}
-_SCHEMES = ("sqlite", "postgresql", "postgres")
 _PLACE = ("url", "host", "port", "database", "user", "password")
 _NOT_IN_URLS = (*_PLACE, "read_url")
 _AT_LEAST_ONE = ("max_open_conns", "api_key_cache_size", "model_cache_size", "absent_size")
