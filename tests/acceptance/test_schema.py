@@ -3,14 +3,16 @@
 import dataclasses
 import json
 import sqlite3
+from importlib import resources
 from pathlib import Path
 
 import pytest
 
-from gatewaydb import CacheStats, ChangeFeedStats, DatabaseConfig, DatabaseStats
+from gatewaydb import CacheStats, ChangeFeedStats, DatabaseConfig, DatabaseStats, migrations
 from tests.acceptance.conftest import Run
 from tests.conftest import ENCRYPTION_KEY
 
+MIGRATIONS = sorted(file.name.removesuffix(".sql") for file in (resources.files(migrations) / "sqlite").iterdir())
 PLACE = {"url", "host", "port", "database", "user", "password"}
 
 
@@ -29,14 +31,14 @@ def test_init_makes_the_database_and_says_what_to_do_next(run: Run, new_url: str
     assert "gatewaydb models import" in made.out
     assert run("status", "--database", new_url, "--json").json["ready"] is True
     again = run("init", "--database", new_url, "--json").json
-    assert (again["applied"], again["schema_version"]) == ([], 1)
+    assert (again["applied"], again["schema_version"]) == ([], len(MIGRATIONS))
 
 
 def test_status_tells_what_is_pending_and_fails_until_it_is_applied(run: Run, new_url: str) -> None:
     before = run("status", "--database", new_url, "--json")
     assert before.code == 1
-    assert json.loads(before.out)["pending"] == ["0001_initial"]
-    assert run("migrate", "--database", new_url).out == "applied 0001_initial\n"
+    assert json.loads(before.out)["pending"] == MIGRATIONS
+    assert run("migrate", "--database", new_url).out == "".join(f"applied {name}\n" for name in MIGRATIONS)
     assert run("migrate", "--database", new_url, "--json").json["applied"] == []
     after = run("status", "--database", new_url)
     assert (after.code, "ready" in after.out) == (0, True)
