@@ -1,7 +1,9 @@
 """The data layer of an LLM gateway: API keys, models and prices, usage and spend, with a cache in front."""
 
+from gatewaydb.cache import CacheStats
 from gatewaydb.config import DatabaseConfig
 from gatewaydb.database import Database, DatabaseStats, DatabaseTransaction
+from gatewaydb.engines import ChangeFeedStats
 from gatewaydb.entities import (
     APIKey,
     DailyUsageSummary,
@@ -51,7 +53,9 @@ __all__ = [
     "APIKeyNotFoundError",
     "AlreadyExistsError",
     "BillableUsage",
+    "CacheStats",
     "CatalogUnavailableError",
+    "ChangeFeedStats",
     "ConfigurationError",
     "Cost",
     "DailyUsageSummary",

@@ -5,6 +5,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime, timedelta
+from operator import attrgetter
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 from uuid import UUID
@@ -31,6 +32,7 @@ from gatewaydb.errors import GatewayDBError
 from gatewaydb.metering import (
     PartitionKeeper,
     PruneReport,
+    RecorderStats,
     UsageRecorder,
     VerificationReport,
     WhenFull,
@@ -43,11 +45,12 @@ from gatewaydb.repositories.models import NOUN as MODELS
 
 
 class DatabaseStats(PoolStats, frozen=True, kw_only=True):
-    """The numbers of the pool, the caches and the watch for others' changes at one moment."""
+    """The numbers of the pool, the caches, the watch for others' changes and the open recorders at one moment."""
 
     api_key_cache: CacheStats
     model_cache: CacheStats
     change_feed: ChangeFeedStats
+    recorders: tuple[RecorderStats, ...] = ()
 
 
 class DatabaseContents(msgspec.Struct, frozen=True, kw_only=True):
@@ -182,13 +185,17 @@ class Database(Repositories):
         await self._engine.health()
 
     def stats(self) -> DatabaseStats:
-        """Connections, caches and the changes of others, now and since the database was made."""
+        """Connections, caches, the changes of others and open recorders, now and since the database was made.
+
+        It reads numbers and waits for nothing, so that any thread may call it, on an open database or a closed one.
+        """
         pool = self._engine.stats()
         return DatabaseStats(
             **{name: getattr(pool, name) for name in pool.__struct_fields__},
             api_key_cache=self.api_keys.cache_stats(),
             model_cache=self.models.cache_stats(),
             change_feed=self._engine.watch.stats(),
+            recorders=tuple(sorted((each.stats() for each in tuple(self._recorders)), key=attrgetter("path"))),
         )
 
     async def contents(self) -> DatabaseContents:

@@ -1,12 +1,19 @@
 """`gatewaydb init`, `migrate`, `status` and `stats`."""
 
+import dataclasses
 import json
 import sqlite3
+from importlib import resources
 from pathlib import Path
 
 import pytest
 
+from gatewaydb import CacheStats, ChangeFeedStats, DatabaseConfig, DatabaseStats, migrations
 from tests.acceptance.conftest import Run
+from tests.conftest import ENCRYPTION_KEY
+
+MIGRATIONS = sorted(file.name.removesuffix(".sql") for file in (resources.files(migrations) / "sqlite").iterdir())
+PLACE = {"url", "host", "port", "database", "user", "password"}
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -24,14 +31,14 @@ def test_init_makes_the_database_and_says_what_to_do_next(run: Run, new_url: str
     assert "gatewaydb models import" in made.out
     assert run("status", "--database", new_url, "--json").json["ready"] is True
     again = run("init", "--database", new_url, "--json").json
-    assert (again["applied"], again["schema_version"]) == ([], 1)
+    assert (again["applied"], again["schema_version"]) == ([], len(MIGRATIONS))
 
 
 def test_status_tells_what_is_pending_and_fails_until_it_is_applied(run: Run, new_url: str) -> None:
     before = run("status", "--database", new_url, "--json")
     assert before.code == 1
-    assert json.loads(before.out)["pending"] == ["0001_initial"]
-    assert run("migrate", "--database", new_url).out == "applied 0001_initial\n"
+    assert json.loads(before.out)["pending"] == MIGRATIONS
+    assert run("migrate", "--database", new_url).out == "".join(f"applied {name}\n" for name in MIGRATIONS)
     assert run("migrate", "--database", new_url, "--json").json["applied"] == []
     after = run("status", "--database", new_url)
     assert (after.code, "ready" in after.out) == (0, True)
@@ -87,3 +94,29 @@ def test_stats_count_rows_and_bytes(gatewaydb: Run) -> None:
     assert stats["size_bytes"] > 10_000
     assert stats["this_process"]["max_open_connections"] == 25
     assert "api_key_metadata" in gatewaydb("stats").out
+
+
+def test_stats_show_all_settings_and_all_numbers(gatewaydb: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    changed = {"CACHE_POLICY": "sieve", "CACHE_ABSENT_SIZE": "123", "CACHE_STALE_IF_ERROR": "7m"}
+    for variable, value in (changed | {"DATABASE_CHANGE_NOTIFICATIONS": "false"}).items():
+        monkeypatch.setenv(variable, value)
+    stats = gatewaydb("stats", "--json").json
+    assert set(stats["settings"]) | PLACE == {field.name for field in dataclasses.fields(DatabaseConfig)}
+    assert (stats["settings"]["cache_policy"], stats["settings"]["stale_if_error"]) == ("sieve", "PT420S")
+    numbers = stats["this_process"]
+    assert set(numbers) == set(DatabaseStats.__struct_fields__)
+    assert set(numbers["api_key_cache"]) == set(CacheStats.__struct_fields__)
+    assert set(numbers["change_feed"]) == set(ChangeFeedStats.__struct_fields__)
+    rows = [line.split() for line in gatewaydb("stats").out.splitlines()]
+    for row in (["absent_size", "123"], ["stale_if_error", "0:07:00"], ["change_notifications", "no"]):
+        assert row in rows
+
+
+def test_stats_show_no_password(run: Run, postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = postgres_url + ("&" if "?" in postgres_url else "?") + "sslpassword=hush"
+    monkeypatch.setenv("DATABASE_READ_URL", url)
+    for arguments in (("stats",), ("stats", "--json")):
+        shown = run(*arguments, "--database", url).out
+        assert shown.count("sslpassword=***") == 2
+        assert "hush" not in shown
+        assert ENCRYPTION_KEY not in shown

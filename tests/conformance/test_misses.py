@@ -154,7 +154,7 @@ async def used(db: Database) -> list[APIKey]:
     await db.model_aliases.create(ModelAlias(alias="off", model_id=models[0].id, enabled=False))
     await db.usage.create_many(
         [
-            UsageRecord(api_key_id=key.id, model_id=model.id, request_timestamp=START - timedelta(days=2 * number))
+            UsageRecord(api_key_id=key.id, model_id=model.id, request_timestamp=START - timedelta(hours=number))
             for number, (key, model) in enumerate(zip(keys[:8], models[:8], strict=True))
         ]
     )
@@ -195,10 +195,22 @@ async def test_warming_refuses_a_limit_that_is_none(db: Database) -> None:
             await db.warm(limit)  # type: ignore[arg-type]
 
 
-async def test_keys_of_months_ago_are_not_warmed(
-    used: list[APIKey], make_database: MakeDatabase, clock: ManualClock
-) -> None:
-    clock.advance(60 * 86_400)
-    db = await make_database(clock=clock)
-    assert (await db.warm()).api_keys == 0
-    assert (await db.warm()).models == 0
+async def test_warming_looks_at_the_last_two_days_of_use(db: Database) -> None:
+    keys = await make_keys(db, 4)
+    models = await db.models.create_many([Model(name=f"model {n}") for n in range(4)])
+    days_ago = (9, 2, 90, 9)
+    for key, model, days in zip(keys, models, days_ago, strict=True):
+        at = START - timedelta(days=days)
+        await db.usage.create(UsageRecord(api_key_id=key.id, model_id=model.id, request_timestamp=at))
+    assert await db.warm() == (3, 3)
+    assert keys[2].key_hash not in db.api_keys._cache.live
+    assert set(db.models._cache.live) == {"model 0", "model 1", "model 3"}
+
+
+async def test_warming_knows_a_model_by_the_name_that_was_asked_for(db: Database, api_key: APIKey) -> None:
+    models = await db.models.create_many([Model(name=f"model {n}") for n in range(3)])
+    await db.model_aliases.create(ModelAlias(alias="alias 1", model_id=models[1].id))
+    for name in ("model 0", "alias 1", "nothing", None):
+        await db.usage.create(UsageRecord(api_key_id=api_key.id, model_name=name, request_timestamp=START))
+    assert (await db.warm()).models == 3
+    assert set(db.models._cache.live) == {"model 0", "model 1", "alias 1"}

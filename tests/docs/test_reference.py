@@ -11,9 +11,20 @@ from urllib.parse import unquote
 
 import pytest
 
-from gatewaydb import DatabaseConfig, GatewayDBError, config, errors
+from gatewaydb import (
+    CacheStats,
+    ChangeFeedStats,
+    Database,
+    DatabaseConfig,
+    DatabaseStats,
+    GatewayDBError,
+    RecorderStats,
+    config,
+    errors,
+)
 from gatewaydb.cli.app import app
 from gatewaydb.config import ENVIRONMENT
+from gatewaydb.prometheus import DatabaseCollector
 from tests.docs.pages import PAGES, ROOT, Block, blocks
 
 DOCS = ROOT / "docs"
@@ -64,6 +75,24 @@ def test_errors_page_draws_the_tree() -> None:
 def test_errors_page_explains_every_error() -> None:
     first_cells = " ".join(row[0] for row in _table(DOCS / "errors.md", "error"))
     assert set(re.findall(r"\w+", first_cells)) == ERRORS
+
+
+def test_monitoring_lists_every_metric() -> None:
+    rows = _table(DOCS / "monitoring.md", "metric")
+    collected = DatabaseCollector(Database("sqlite://")).describe()
+    metrics = {f"{family.name}_total" if family.type == "counter" else family.name: family for family in collected}
+    info = metrics.pop("gatewaydb")
+    assert [(name, kind, set(re.findall(r"\w+", labels)) - {"none"}, text) for name, kind, labels, _, text in rows] == [
+        (name, family.type, set(family._labelnames), family.documentation) for name, family in metrics.items()
+    ]
+    written = set(re.findall(r"gatewaydb_\w+", _text(DOCS / "monitoring.md")))
+    assert written == {*metrics, f"{info.name}_info"}
+
+
+def test_monitoring_lists_every_field() -> None:
+    fields = {*DatabaseStats.__struct_fields__, *CacheStats.__struct_fields__}
+    fields |= {*ChangeFeedStats.__struct_fields__, *RecorderStats.__struct_fields__}
+    assert fields - set(re.findall(r"`(\w+)`", _text(DOCS / "monitoring.md"))) == set()
 
 
 def test_environment_blocks_are_accepted() -> None:

@@ -77,7 +77,7 @@ FACE = {
 }
 STATS = (
     "max_open_connections open_connections in_use idle wait_count wait_duration max_idle_closed max_lifetime_closed "
-    "replica_fallbacks api_key_cache model_cache change_feed"
+    "replica_fallbacks api_key_cache model_cache change_feed recorders"
 )
 CACHE_STATS = """
     size capacity ttl hits misses hit_rate evictions expirations

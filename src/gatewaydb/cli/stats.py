@@ -1,15 +1,17 @@
-"""`gatewaydb stats`: what is in the database, how large it is, and the settings of pool and caches."""
+"""`gatewaydb stats`: what is in the database, how large it is, and the settings."""
 
 from typing import Any
 
 from gatewaydb.cli.options import DEFAULT_OPTIONS, Options, location
 from gatewaydb.cli.output import console, plain, show_fields, show_json, table
 
+_IN_LOCATION = ("url", "host", "port", "database", "user", "password")
+
 
 async def stats(*, options: Options = DEFAULT_OPTIONS) -> None:
-    """Show the rows of each table, the size of the database, and the settings of connections and caches.
+    """Show the rows of each table, the size of the database, and the settings that are in force here.
 
-    Counters of hits and waits belong to one process: a gateway reads its own from db.stats().
+    Counters of hits and waits belong to one process: a gateway reads its own from db.stats(), or has Prometheus do so.
     """
     config = options.config
     async with options.opened() as db:
@@ -19,6 +21,7 @@ async def stats(*, options: Options = DEFAULT_OPTIONS) -> None:
             "engine": "sqlite" if config.is_sqlite else "postgresql",
             "size_bytes": contents.size_bytes,
             "tables": contents.rows,
+            "settings": {name: value for name, value in config.shown.items() if name not in _IN_LOCATION},
             "this_process": plain(db.stats()),
         }
     if options.json:
@@ -26,11 +29,9 @@ async def stats(*, options: Options = DEFAULT_OPTIONS) -> None:
     else:
         show_fields(
             {"database": report["database"], "engine": report["engine"], "size": _readable(report["size_bytes"])}
-            | {"connections": f"{config.max_open_conns} at most, {config.max_idle_conns} idle"}
-            | {"API key cache": f"{config.api_key_cache_size:,} entries for {config.api_key_cache_ttl}"}
-            | {"model cache": f"{config.model_cache_size:,} entries for {config.model_cache_ttl}"}
         )
         console().print(table(("table", ">rows"), list(report["tables"].items())))
+        console().print(table(("setting", "value"), list(report["settings"].items())))
 
 
 def _readable(size: int) -> str:

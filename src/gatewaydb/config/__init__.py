@@ -195,15 +195,17 @@ class DatabaseConfig(metaclass=_Settings):
         path = unquote(urlsplit(self.url or DEFAULT_SQLITE_URL).path)[1:]
         return None if path in ("", ":memory:") else path
 
+    @property
+    def shown(self) -> dict[str, Any]:
+        """Every setting, for people's eyes: whatever could be a secret is `***`."""
+        shown = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        shown |= {name: "***" for name in ("password", "encryption_keys") if shown[name] is not None}
+        return shown | {name: without_password(shown[name]) for name in ("url", "read_url") if shown[name] is not None}
+
     def __repr__(self) -> str:
-        shown = {
-            field.name: getattr(self, field.name)
-            for field in dataclasses.fields(self)
-            if getattr(self, field.name) != field.default
-        }
-        shown |= {name: "***" for name in ("password", "encryption_keys") if name in shown}
-        shown |= {name: without_password(shown[name]) for name in ("url", "read_url") if name in shown}
-        return f"DatabaseConfig({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+        shown = self.shown
+        changed = [field.name for field in dataclasses.fields(self) if getattr(self, field.name) != field.default]
+        return f"DatabaseConfig({', '.join(f'{name}={shown[name]!r}' for name in changed)})"
 
 
 _PLACE = ("url", "host", "port", "database", "user", "password")

@@ -69,8 +69,8 @@ class Journal:
 
     @property
     def backlog_bytes(self) -> int:
-        """What is on the disk and not shipped."""
-        return self.size_bytes - self.at.offset
+        """What is on the disk and not shipped; any thread may ask, also while a segment goes."""
+        return max(self.size_bytes - self.at.offset, 0)
 
     def open(self) -> None:
         """Takes the lock and finds what an earlier process left. Raises UsageJournalError. Harmless if it is open."""

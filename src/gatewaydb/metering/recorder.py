@@ -32,13 +32,14 @@ _GROUP_MAX = 5_000
 class RecorderStats(msgspec.Struct, frozen=True, kw_only=True):
     """What one recorder did since it was opened, in records, and what is still to do.
 
-    `found` were left by an earlier process, `recorded` were acknowledged by this one. Each of them is in exactly one of
-    `shipped` (in the database), `rejected` (refused by it), `quarantined` (damaged on disk) and `backlog_records`; what
-    is in none is `dropped`. `torn` counts cut-off frames, which nobody was told were safe. `oldest_age` is the age of
-    the oldest record of the backlog; `last_error` is why shipping fails now, None while it works. `waiting` are callers
-    who wait for room.
+    `path` is the journal's folder. `found` were left by an earlier process, `recorded` were acknowledged by this one.
+    Each of them is in exactly one of `shipped` (in the database), `rejected` (refused by it), `quarantined` (damaged on
+    disk) and `backlog_records`; what is in none is `dropped`. `torn` counts cut-off frames, which nobody was told were
+    safe. `oldest_age` is the age of the oldest record of the backlog; `last_error` is why shipping fails now, None
+    while it works. `waiting` are callers who wait for room.
     """
 
+    path: str
     recorded: int
     found: int
     shipped: int
@@ -144,15 +145,17 @@ class UsageRecorder:
             (shipper.shipped, shipper.rejected, shipper.quarantined) if shipper else (0, 0, 0)
         )
         backlog = self._end - shipper.number if shipper else 0
+        dropped = self._found + self._recorded - shipped - rejected - quarantined - backlog
         oldest = shipper.oldest if shipper else None
         return RecorderStats(
+            path=str(self._journal.folder),
             recorded=self._recorded,
             found=self._found,
             shipped=shipped,
             rejected=rejected,
             quarantined=quarantined,
             torn=self._journal.torn,
-            dropped=self._found + self._recorded - shipped - rejected - quarantined - backlog,
+            dropped=dropped,
             backlog_records=backlog,
             backlog_bytes=self._journal.backlog_bytes,
             max_bytes=self._room.max_bytes,
@@ -190,8 +193,10 @@ class UsageRecorder:
     async def _write(self, bodies: list[bytes]) -> None:
         try:
             await self._on_thread(self._journal.append, bodies)
-            self._end += len(bodies)
-            self._recorded += len(bodies)
+            count = len(bodies)
+            # No call in between: another thread that reads the numbers sees both or neither. So it is in the shipper.
+            self._end += count
+            self._recorded += count
         finally:
             self._room.put_back(sum(HEADER_BYTES + len(body) for body in bodies))
             self._room.share()

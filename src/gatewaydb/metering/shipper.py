@@ -139,8 +139,9 @@ class Shipper:
             self.oldest = following.records[0].request_timestamp
         refused = await self._stored(following.records)
         await self._on_thread(self._conclude, following, refused)
-        self.shipped += len(following.records) - len(refused)
-        self.rejected += len(refused) + len(following.unreadable)
+        shipped, rejected = len(following.records) - len(refused), len(refused) + len(following.unreadable)
+        self.shipped += shipped
+        self.rejected += rejected
         self.quarantined += following.batch.damaged
         self.number = following.batch.after.number
         self._moved.set()

@@ -1,7 +1,7 @@
 """API keys: issuing them, telling who calls, and changing them. Reads by hash go through the cache."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from hashlib import sha256
 from uuid import UUID
@@ -159,10 +159,7 @@ class APIKeyRepository(Repository):
 
     async def warm(self, limit: int | None = None) -> int:
         """Fills the room in the cache with the keys that were used last, `limit` at most; gives their number."""
-        now = self._clock.now()
-        last = now.replace(day=1) - timedelta(days=1)
-        months = {"year": now.year, "month": now.month, "last_year": last.year, "last_month": last.month}
-        rows = await self._db.fetch_all("warm_api_key_hashes", **months, limit=room_for(self._cache, limit))
+        rows = await self._db.fetch_all("warm_api_key_hashes", limit=room_for(self._cache, limit))
         return await self._reads.fill([row["key_hash"] for row in rows])
 
     def cache_stats(self) -> CacheStats:
