@@ -173,7 +173,7 @@ async def test_the_other_host_serves_and_is_remembered(
         both = proxy.url.replace(proxy.address, f"{proxy.address},{second.address}")
         async with Database(replace(config, url=both)) as db:
             key, _ = await db.api_keys.issue("moved")
-            assert (proxy.accepted, second.accepted) == (1, 0)
+            assert (proxy.accepted, second.accepted) == (2, 0)
             if fault == "refuse":
                 await proxy.refuse()
                 proxy.cut()
@@ -255,8 +255,8 @@ async def test_a_server_whose_disk_is_full_is_unavailable_and_nothing_is_half_wr
 
 @pytest.fixture(scope="module")
 def small_server() -> Iterator[PostgresServer]:
-    """Room for three connections beside those of superusers."""
-    settings = {"max_connections": "6", "superuser_reserved_connections": "3", "max_wal_senders": "0"}
+    """Room for five connections beside those of superusers: two watch for changes."""
+    settings = {"max_connections": "8", "superuser_reserved_connections": "3", "max_wal_senders": "0"}
     with PostgresServer(durable=False, settings=settings) as server:
         asyncio.run(Database(server.url()).migrate())
         server.psql("CREATE ROLE gateway LOGIN PASSWORD 'only-for-tests' IN ROLE pg_read_all_data, pg_write_all_data")
