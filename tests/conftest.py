@@ -55,6 +55,10 @@ class PostgresDatabases:
         if self._postgres.psql(empty + SCHEMA, name) == self._schema:
             self._free.append(name)
 
+    def drop_partitions(self, name: str) -> None:
+        """Makes it one that nobody has opened yet: usage has its default partition only."""
+        self._postgres.psql(EMPTY.replace("{kept}", "usage_records_default"), name)
+
     def close(self) -> None:
         """Leaves nothing on a server that may not be ours."""
         for name in self._names:
@@ -137,10 +141,9 @@ def postgres_url(postgres: RunningPostgres, postgres_databases: PostgresDatabase
 
 
 @pytest.fixture
-def unpartitioned_postgres_url(postgres: RunningPostgres, postgres_url: str) -> str:
-    """As `postgres_url`, before anybody has opened it: usage has its default partition only."""
-    name = postgres_url.rpartition("/")[2].partition("?")[0]
-    postgres.psql(EMPTY.replace("{kept}", "usage_records_default"), name)
+def unpartitioned_postgres_url(postgres_databases: PostgresDatabases, postgres_url: str) -> str:
+    """As `postgres_url`, before anybody has opened it."""
+    postgres_databases.drop_partitions(postgres_url.rpartition("/")[2].partition("?")[0])
     return postgres_url
 
 

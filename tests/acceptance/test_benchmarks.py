@@ -37,6 +37,7 @@ def test_every_benchmark_gives_figures_and_verdicts(quick_rows: list[dict[str, A
         "costs",
         "catalog",
         "usage",
+        "bulk",
         "journal",
         "transfer",
         "reports",
