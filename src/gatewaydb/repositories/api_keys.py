@@ -180,8 +180,9 @@ class APIKeyRepository(Repository):
                 self._reads.forget(key_hash)
 
     async def _miss(self, key_hash: str) -> APIKey:
+        asked = checks.text("key_hash", key_hash)
         self._db.require_here()
-        key = await self._reads.fetch(checks.text("key_hash", key_hash))
+        key = await self._reads.fetch(asked)
         if key is None:
             raise APIKeyNotFoundError("no such API key")
         return key
@@ -194,9 +195,10 @@ class APIKeyRepository(Repository):
         return {row["key_hash"]: row for row in rows}
 
     async def _write(self, statement: str, api_key_id: UUID, **values: object) -> None:
+        key_id = checks.identifier("id", api_key_id)
         with self._db.changing(NOUN) as changed:
             async with self._db.transaction() as tx:
-                row = await tx.fetch_one(statement, id=checks.identifier("id", api_key_id), **values)
+                row = await tx.fetch_one(statement, id=key_id, **values)
                 changed.add(_found(row)["key_hash"])
 
     async def _write_metadata(self, statement: str, api_key_id: UUID, **values: object) -> None:

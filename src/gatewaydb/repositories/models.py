@@ -213,8 +213,9 @@ class ModelRepository(Repository):
         return model_from(_found(row))
 
     async def _miss(self, name: str) -> Model:
+        asked = checks.text("name", name)
         self._db.require_here()
-        model = await self._reads.fetch(checks.text("name", name))
+        model = await self._reads.fetch(asked)
         if model is None:
             raise await self._not_found(name)
         return model
