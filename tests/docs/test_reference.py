@@ -117,7 +117,9 @@ def test_commands_in_prose_exist(page: Path) -> None:
         assert unknown == [], f"gatewaydb {words}"
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if "\n| guarantee |" in _text(page)], ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if "\n| guarantee |" in _text(page)], ids=lambda page: page.stem
+)
 def test_every_guarantee_names_a_test_that_exists(page: Path) -> None:
     rows = _table(page, "guarantee")
     assert rows
