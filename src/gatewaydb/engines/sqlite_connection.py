@@ -19,7 +19,6 @@ from gatewaydb.engines.statements import Statement
 # How long SQLite itself waits for another process's lock, on our thread; we go on asking until query_timeout.
 _BUSY_TIMEOUT_MS = 50
 _LOOK_AGAIN_S = 0.01
-_CACHE_16_MIB = "cache_size = -16384"
 _LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_BUSY_RECOVERY, sqlite3.SQLITE_BUSY_SNAPSHOT)
 
 _ENCODE: dict[type, Callable[[Any], Any]] = {
@@ -51,13 +50,8 @@ _ROW_TYPES: dict[str, _RowType] = {}
 
 
 def connect_writer(path: str, timeout: timedelta) -> sqlite3.Connection:
-    """A connection in WAL mode that waits for the disk at each commit: what is committed survives a power cut.
-
-    For a statement with triggers SQLite keeps what each page was before it: in memory, and with room for the pages of a
-    large batch, loading usage takes half the time.
-    """
-    pragmas = ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "temp_store = MEMORY", _CACHE_16_MIB)
-    return _connected(path, timeout, *pragmas)
+    """A connection in WAL mode that waits for the disk at each commit: what is committed survives a power cut."""
+    return _connected(path, timeout, "journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON")
 
 
 def connect_reader(path: str, timeout: timedelta) -> sqlite3.Connection:
