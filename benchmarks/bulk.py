@@ -8,13 +8,14 @@ from time import perf_counter
 from typing import Any
 
 import asyncpg
+import msgspec
 import psutil
 
 from benchmarks.databases import POSTGRES, SQLITE, Bench, on_engines
 from benchmarks.harness import Pass, Row, Timings, at_least, at_most, interleaved, row_of
 from benchmarks.usage import records
 from gatewaydb import Database
-from gatewaydb.engines.sqlite_connection import bound, connect_writer
+from gatewaydb.engines.sqlite_connection import connect_writer
 from gatewaydb.engines.statements import load_statements
 from gatewaydb.repositories.usage_records import usage_row
 
@@ -80,15 +81,14 @@ async def _copy(connection: Any, number: int) -> Pass:
 
 
 def _single_commits(connection: sqlite3.Connection) -> Pass:
-    statement = load_statements("sqlite")["usage_record_load"]
-    [insert] = [step for step in statement.steps if "?" in step]
+    insert = load_statements("sqlite")["usage_record_insert"].sql
 
     async def run() -> float:
-        rows = [bound(statement, row) for row in _in_order(100)]
+        batches = [f"[{msgspec.json.encode(row).decode()}]" for row in _in_order(100)]
         start = perf_counter()
-        for row in rows:
-            connection.execute(insert, row)
-        return (perf_counter() - start) / len(rows)
+        for batch in batches:
+            connection.execute(insert, [batch])
+        return (perf_counter() - start) / len(batches)
 
     return run
 

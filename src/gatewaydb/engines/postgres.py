@@ -213,10 +213,10 @@ class PostgresTransaction(Transaction):
 
     async def load(self, statement: str, rows: Iterable[Mapping[str, Any]]) -> int:
         table, columns = self._statements[statement].copied
-        pick = itemgetter(*columns)
-        async with self._turn:
+        records = map(itemgetter(*columns), rows)
+        async with self.transaction(), self._turn:
             loading = self._connection.copy_records_to_table(
-                table, columns=columns, records=map(pick, rows), timeout=self._timeout_s
+                table, columns=columns, records=records, timeout=self._timeout_s
             )
             return _affected(await asked(loading))
 

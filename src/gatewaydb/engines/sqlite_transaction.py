@@ -5,6 +5,8 @@ import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from gatewaydb.clock import Clock
 from gatewaydb.engines.base import READ_BOOKKEEPING, Row
 from gatewaydb.engines.sqlite_connection import (
@@ -67,15 +69,13 @@ class SQLiteTransaction(Transaction):
 
     async def load(self, statement: str, rows: Iterable[Mapping[str, Any]]) -> int:
         found = self._statements[statement]
-        batch = [bound(found, row) for row in rows]
+        batch = msgspec.json.encode([{name: encoded(value) for name, value in row.items()} for row in rows]).decode()
 
         def load(connection: sqlite3.Connection) -> int:
             loaded = 0
             for step in found.steps:
-                if "?" in step:
-                    loaded = connection.executemany(step, batch).rowcount
-                else:
-                    connection.execute(step)
+                cursor = connection.execute(step, [batch] if "?" in step else [])
+                loaded += cursor.rowcount if "?" in step else 0
             return loaded
 
         return await self._run(load, found.sql)

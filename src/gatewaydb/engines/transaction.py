@@ -41,7 +41,7 @@ class Transaction(ABC):
 
     @abstractmethod
     async def load(self, statement: str, rows: Iterable[Mapping[str, Any]]) -> int:
-        """The quickest way for many rows into a table; gives the number of those that came in."""
+        """The quickest way for many rows into a table; gives the number of those that came in. All or none."""
 
     @abstractmethod
     async def fetch_sql(self, sql: str, arguments: Sequence[Any]) -> list[Row]:

@@ -197,9 +197,8 @@ async def _load(tx: Transaction, records: Sequence[UsageRecord], row_of: RowOf) 
         chunk = records[first : first + _CHUNK_ROWS]
         if are_new:
             try:
-                async with tx.transaction():
-                    inserted += await tx.load("usage_record_load", map(row_of, chunk))
-                    continue
+                inserted += await tx.load("usage_record_load", map(row_of, chunk))
+                continue
             except AlreadyExistsError:
                 are_new = False  # it is a replay; the rest will be, too
         for start in range(0, len(chunk), _STATEMENT_ROWS):

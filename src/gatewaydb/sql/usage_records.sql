@@ -4,6 +4,26 @@ u.cached_tokens, u.reasoning_tokens, u.cost_usd, u.price_version, u.request_id, 
 u.response_time_ms, u.status_code, u.error_message, u.request_metadata, u.response_metadata, u.billable,
 u.pricing_context
 
+-- fragment: usage_record_insertion @sqlite
+INSERT INTO usage_records (
+    id, api_key_id, model_id, request_timestamp, route_id, prompt_tokens, completion_tokens, total_tokens, cached_tokens,
+    reasoning_tokens, response_time_ms, price_version, status_code, cost_picousd, request_id, error_message,
+    request_metadata, response_metadata, billable, pricing_context
+)
+SELECT
+    json_extract(value, '$.id'), json_extract(value, '$.api_key_id'), json_extract(value, '$.model_id'),
+    json_extract(value, '$.request_timestamp'), json_extract(value, '$.route_id'),
+    json_extract(value, '$.prompt_tokens'), json_extract(value, '$.completion_tokens'),
+    json_extract(value, '$.total_tokens'), json_extract(value, '$.cached_tokens'),
+    json_extract(value, '$.reasoning_tokens'), json_extract(value, '$.response_time_ms'),
+    json_extract(value, '$.price_version'), json_extract(value, '$.status_code'),
+    json_extract(value, '$.cost_picousd'), json_extract(value, '$.request_id'), json_extract(value, '$.error_message'),
+    json_extract(value, '$.request_metadata'), json_extract(value, '$.response_metadata'),
+    json_extract(value, '$.billable'), json_extract(value, '$.pricing_context')
+FROM json_each(:batch)
+WHERE TRUE
+ON CONFLICT DO NOTHING
+
 -- name: usage_record_insert @postgres
 -- A batch, each record once: what is there already, by id or by the key's request id, is left as it is. In the order of
 -- the unique keys, so that two batches never wait for each other crosswise. A trigger adds what was inserted to the
@@ -28,24 +48,7 @@ ON CONFLICT DO NOTHING;
 
 -- name: usage_record_insert @sqlite
 -- As above; SQLite keeps whole picodollars, and has no recordset of JSON.
-INSERT INTO usage_records (
-    id, api_key_id, model_id, request_timestamp, route_id, prompt_tokens, completion_tokens, total_tokens, cached_tokens,
-    reasoning_tokens, response_time_ms, price_version, status_code, cost_picousd, request_id, error_message,
-    request_metadata, response_metadata, billable, pricing_context
-)
-SELECT
-    json_extract(value, '$.id'), json_extract(value, '$.api_key_id'), json_extract(value, '$.model_id'),
-    json_extract(value, '$.request_timestamp'), json_extract(value, '$.route_id'),
-    json_extract(value, '$.prompt_tokens'), json_extract(value, '$.completion_tokens'),
-    json_extract(value, '$.total_tokens'), json_extract(value, '$.cached_tokens'),
-    json_extract(value, '$.reasoning_tokens'), json_extract(value, '$.response_time_ms'),
-    json_extract(value, '$.price_version'), json_extract(value, '$.status_code'),
-    json_extract(value, '$.cost_picousd'), json_extract(value, '$.request_id'), json_extract(value, '$.error_message'),
-    json_extract(value, '$.request_metadata'), json_extract(value, '$.response_metadata'),
-    json_extract(value, '$.billable'), json_extract(value, '$.pricing_context')
-FROM json_each(:batch)
-WHERE TRUE
-ON CONFLICT DO NOTHING;
+{usage_record_insertion};
 
 -- name: usage_record_load @postgres
 -- Many records, none of which is there already: else it is an AlreadyExistsError, and `usage_record_insert` sorts them
@@ -58,18 +61,10 @@ COPY usage_records (
 
 -- name: usage_record_load @sqlite
 -- As above, and what is there already is left out. SQLite has no triggers for whole statements, so what came in is summed
--- up at the end; nobody else writes meanwhile, so that its rowids are the last ones.
+-- up at the end; nobody else writes meanwhile, so that its rowids are the last ones. One statement for all rows: where a
+-- table has triggers, SQLite saves for each statement what every page was before it.
 INSERT INTO usage_bulk (after_rowid) SELECT coalesce(max(rowid), 0) FROM usage_records;
-INSERT INTO usage_records (
-    id, api_key_id, model_id, request_timestamp, route_id, prompt_tokens, completion_tokens, total_tokens, cached_tokens,
-    reasoning_tokens, response_time_ms, price_version, status_code, cost_picousd, request_id, error_message,
-    request_metadata, response_metadata, billable, pricing_context
-) VALUES (
-    :id, :api_key_id, :model_id, :request_timestamp, :route_id, :prompt_tokens, :completion_tokens, :total_tokens,
-    :cached_tokens, :reasoning_tokens, :response_time_ms, :price_version, :status_code, :cost_picousd, :request_id,
-    :error_message, :request_metadata, :response_metadata, :billable, :pricing_context
-)
-ON CONFLICT DO NOTHING;
+{usage_record_insertion};
 INSERT INTO usage_additions
 SELECT
     substr(request_timestamp, 1, 10), api_key_id, coalesce(route_id, 0), coalesce(status_code / 100, 0),

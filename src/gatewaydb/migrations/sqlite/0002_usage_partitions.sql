@@ -175,7 +175,7 @@ BEGIN
 END;
 
 -- While its one row is there, whoever inserts sums up by himself what comes after this rowid: for many records that is
--- three times as fast as a trigger for each. The row never survives the transaction that made it.
+-- quicker than a trigger for each. The row never survives the transaction that made it.
 CREATE TABLE usage_bulk (
     after_rowid INTEGER NOT NULL
 ) STRICT;
