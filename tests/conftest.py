@@ -112,6 +112,7 @@ SCHEMA = """
 SELECT table_name, column_name, data_type FROM information_schema.columns WHERE table_schema = 'public' ORDER BY 1, 2;
 SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1;
 SELECT tgrelid::regclass, tgname, tgenabled FROM pg_trigger WHERE NOT tgisinternal ORDER BY 1, 2;
+SELECT conrelid::regclass, conname FROM pg_constraint WHERE contype = 'c' ORDER BY 1, 2;
 SELECT version, checksum FROM schema_migrations ORDER BY 1;
 """
 

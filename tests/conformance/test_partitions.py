@@ -92,6 +92,14 @@ async def _looked(db: Database) -> None:
     await looking
 
 
+async def test_a_check_that_an_operator_added_holds_in_new_partitions_too(make_database: MakeDatabase) -> None:
+    db = await make_database(clock=ManualClock(NOW))
+    async with db.transaction() as tx:
+        await tx.execute("ALTER TABLE usage_records ADD CONSTRAINT small CHECK (prompt_tokens < 10)")
+    later = await make_database(clock=ManualClock(NOW + timedelta(days=400)))
+    assert "2032_12" in await _partitions(later)
+
+
 async def test_each_record_is_in_the_partition_of_its_month(make_database: MakeDatabase) -> None:
     db = await make_database(clock=ManualClock(NOW))
     await db.usage.create_many([_record(EDGE - MICROSECOND), _record(EDGE), _record(EDGE + timedelta(31))])

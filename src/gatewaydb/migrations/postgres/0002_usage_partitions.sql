@@ -79,7 +79,7 @@ BEGIN
     IF to_regclass(quote_ident(partition)) IS NOT NULL THEN
         RETURN false;
     END IF;
-    EXECUTE format('CREATE TABLE %I (LIKE usage_records INCLUDING DEFAULTS)', partition);
+    EXECUTE format('CREATE TABLE %I (LIKE usage_records INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', partition);
     EXECUTE format(
         'WITH moved AS ('
             'DELETE FROM usage_records_default WHERE request_timestamp >= %L AND request_timestamp < %L RETURNING *'
