@@ -71,6 +71,62 @@ async def test_what_is_loaded_comes_back_as_it_went_in(db: Database) -> None:
         assert await db.usage.get_by_id(record.id) == record.checked()
 
 
+CHARACTERS = [chr(code) for code in (*range(1, 0x180), 0x2028, 0xFEFF, 0x1F600)]
+TEXTS = [f"a{before}{char}b" for char in CHARACTERS for before in ("", "\\", '"')] + [
+    *(
+        "null",
+        "NULL",
+        "\\N",
+        "\\.",
+        "a\n\\.\nb",
+        "a]\n[b",
+        '","',
+        '"',
+        "\\",
+        "\\\\",
+        "\\u0041",
+        "\\u000a",
+        "[",
+        "'",
+        "a\r\nb",
+    )
+]
+
+
+async def test_any_text_is_loaded_as_it_is(db: Database) -> None:
+    """In a column, and in JSON as key and value."""
+    loaded = [
+        replace(record, request_id=text, error_message=text, request_metadata={text: text, "in": {text: [text]}})
+        for record, text in zip(records(len(TEXTS)), TEXTS, strict=True)
+    ]
+    assert await db.usage.create_many(loaded) == len(TEXTS)
+    stored = {record.id: record async for record in db.usage.stream(*EVER)}
+    for record in loaded:
+        assert stored[record.id] == record.checked()
+
+
+@pytest.mark.parametrize("number", [249, 250, 251, 499, 500])
+async def test_loads_of_any_length_come_in_once(db: Database, number: int) -> None:
+    """SQLite takes blocks of 250 and then the rest, in another way."""
+    batch = records(number)
+    await db.usage.create_many(batch[::2])
+    assert await db.usage.create_many(batch) == number // 2
+    await assert_adds_up(db, batch)
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 3, 5, 8, 13, 21])
+async def test_a_load_that_is_cancelled_leaves_nothing(db: Database, turns: int) -> None:
+    batch = records(2_000)
+    loading = asyncio.create_task(db.usage.create_many(batch))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    loading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await loading
+    await assert_adds_up(db, [])
+    assert await db.usage.create_many(batch) == 2_000
+
+
 async def test_a_load_and_single_records_are_stored_alike(db: Database) -> None:
     single, *loaded = records(400)
     await db.usage.create(single)

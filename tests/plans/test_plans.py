@@ -139,11 +139,10 @@ class SQLiteExplainer:
         self._connection = connection
 
     def problems(self, statement: Statement) -> list[str]:
-        arguments = bound(statement, _values(statement))
         plan = [
             line
             for step in statement.steps
-            for line in self._connection.execute(f"EXPLAIN QUERY PLAN {step}", arguments if "?" in step else [])
+            for line in self._connection.execute(f"EXPLAIN QUERY PLAN {step.sql}", bound(step, _values(step)))
         ]
         views = {detail.split()[-1] for _, _, _, detail in plan if detail.startswith(("CO-ROUTINE", "MATERIALIZE"))}
         scans = [detail for _, _, _, detail in plan if detail.startswith("SCAN ") and "VIRTUAL TABLE" not in detail]

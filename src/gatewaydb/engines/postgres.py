@@ -21,6 +21,7 @@ from gatewaydb.engines.base import (
 from gatewaydb.engines.changes import ChangeFeed
 from gatewaydb.engines.engine import Engine
 from gatewaydb.engines.postgres_changes import PostgresWatch
+from gatewaydb.engines.postgres_copy import CSV, csv_blocks
 from gatewaydb.engines.postgres_errors import DRIVER_ERRORS, asked, translating
 from gatewaydb.engines.postgres_pool import CANCEL_GRACE_S, PostgresPool, is_lost
 from gatewaydb.engines.postgres_replica import Replica
@@ -213,10 +214,10 @@ class PostgresTransaction(Transaction):
 
     async def load(self, statement: str, rows: Iterable[Mapping[str, Any]]) -> int:
         table, columns = self._statements[statement].copied
-        records = map(itemgetter(*columns), rows)
+        blocks = csv_blocks(map(itemgetter(*columns), rows))
         async with self.transaction(), self._turn:
-            loading = self._connection.copy_records_to_table(
-                table, columns=columns, records=records, timeout=self._timeout_s
+            loading = self._connection.copy_to_table(
+                table, columns=columns, source=blocks, timeout=self._timeout_s, **CSV
             )
             return _affected(await asked(loading))
 

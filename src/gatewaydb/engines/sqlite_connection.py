@@ -19,6 +19,9 @@ from gatewaydb.engines.statements import Statement
 # How long SQLite itself waits for another process's lock, on our thread; we go on asking until query_timeout.
 _BUSY_TIMEOUT_MS = 50
 _LOOK_AGAIN_S = 0.01
+# Records land all over their indexes: with SQLite's own 2 MB a load reads pages again and again. And a page that many
+# commits change is moved into the database once where the WAL may hold 16 MB.
+_ROOM = ("cache_size = -16384", "wal_autocheckpoint = 4000")
 _LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_BUSY_RECOVERY, sqlite3.SQLITE_BUSY_SNAPSHOT)
 
 _ENCODE: dict[type, Callable[[Any], Any]] = {
@@ -51,7 +54,7 @@ _ROW_TYPES: dict[str, _RowType] = {}
 
 def connect_writer(path: str, timeout: timedelta) -> sqlite3.Connection:
     """A connection in WAL mode that waits for the disk at each commit: what is committed survives a power cut."""
-    return _connected(path, timeout, "journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON")
+    return _connected(path, timeout, "journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", *_ROOM)
 
 
 def connect_reader(path: str, timeout: timedelta) -> sqlite3.Connection:

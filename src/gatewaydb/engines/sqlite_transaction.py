@@ -5,8 +5,6 @@ import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import msgspec
-
 from gatewaydb.clock import Clock
 from gatewaydb.engines.base import READ_BOOKKEEPING, Row
 from gatewaydb.engines.sqlite_connection import (
@@ -19,6 +17,7 @@ from gatewaydb.engines.sqlite_connection import (
     run_script,
     typed_rows,
 )
+from gatewaydb.engines.sqlite_loading import blocks_of, insert_ahead
 from gatewaydb.engines.sqlite_worker import SQLiteWorker, T
 from gatewaydb.engines.statements import load_statements
 from gatewaydb.engines.transaction import Transaction
@@ -68,17 +67,14 @@ class SQLiteTransaction(Transaction):
         await self._run(lambda connection: connection.executemany(found.sql, batch), found.sql)
 
     async def load(self, statement: str, rows: Iterable[Mapping[str, Any]]) -> int:
-        found = self._statements[statement]
-        batch = msgspec.json.encode([{name: encoded(value) for name, value in row.items()} for row in rows]).decode()
-
-        def load(connection: sqlite3.Connection) -> int:
-            loaded = 0
-            for step in found.steps:
-                cursor = connection.execute(step, [batch] if "?" in step else [])
-                loaded += cursor.rowcount if "?" in step else 0
-            return loaded
-
-        return await self._run(load, found.sql)
+        before, insert, insert_rest, *after = self._statements[statement].steps
+        await self._sql(before.sql)
+        loaded = await insert_ahead(
+            blocks_of(insert, insert_rest, iter(rows)), lambda work: self._run(work, insert.sql)
+        )
+        for step in after:
+            await self._sql(step.sql)
+        return loaded
 
     async def fetch_sql(self, sql: str, arguments: Sequence[Any]) -> list[Row]:
         self._skip = None  # what a caller's own SQL changes has to come back as if another process had done it

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from functools import cache
 from importlib import resources
+from itertools import islice
 from typing import Any, Literal, NamedTuple
 
 from gatewaydb.errors import InvalidValueError
@@ -40,9 +41,12 @@ class Statement(NamedTuple):
         return self.sql.startswith("SELECT")
 
     @property
-    def steps(self) -> list[str]:
+    def steps(self) -> "list[Statement]":
         """The statements of which it is made: several, where SQLite needs that to load many rows."""
-        return self.sql.split(";\n")
+        names = iter(self.parameters)
+        return [
+            self._replace(sql=sql, parameters=tuple(islice(names, sql.count("?")))) for sql in self.sql.split(";\n")
+        ]
 
     @property
     def copied(self) -> tuple[str, list[str]]:

@@ -25,7 +25,7 @@ _CHUNK_ROWS = 5_000
 _STATEMENT_ROWS = 1_000
 _ID_TYPES = (UUID, type(None))
 _TEXT_TYPES = (str, type(None))
-_JSON_FIELDS = ("request_metadata", "response_metadata", "billable", "pricing_context")
+_JSON_OBJECTS = ("request_metadata", "response_metadata", "pricing_context")
 RowOf = Callable[[UsageRecord], Row]
 _STREAM_ROWS = 500
 
@@ -225,8 +225,9 @@ def _days(start: datetime, end: datetime) -> dict[str, date]:
     return {**span, **bounds, "first_day": first, "last_day": last}
 
 
-def _unique_key(record: UsageRecord) -> tuple[UUID, str, UUID]:
-    return record.api_key_id, record.request_id or "", record.id
+def _unique_key(record: UsageRecord) -> tuple[int, str, int]:
+    # The order of the ids themselves, but these are compared in C.
+    return record.api_key_id.int, record.request_id or "", record.id.int
 
 
 def _is_plain(record: UsageRecord) -> bool:
@@ -254,18 +255,20 @@ def _batch(rows: Iterable[Row]) -> str:
 
 def usage_row(record: UsageRecord) -> Row:
     """A checked record as it is stored."""
-    return _stored(record, asdict(record))
+    row = asdict(record)
+    for field in _JSON_OBJECTS:
+        row[field] = json_text(row[field]) if row[field] else None
+    return _stored(record, row)
 
 
 def _checked_row(record: UsageRecord) -> Row:
     """As usage_row, of one that was not checked. Raises InvalidValueError."""
-    return _stored(record, record.checked_fields())
+    return _stored(record, record.checked_fields(checks.json_object_text))
 
 
 def _stored(record: UsageRecord, row: Row) -> Row:
-    cost = row["cost_usd"]
+    cost, billable = row["cost_usd"], row["billable"]
     row["route_id"] = route_of(record)
     row["cost_picousd"] = None if cost is None else int(cost.scaleb(_PICODOLLAR_EXPONENT))
-    for field in _JSON_FIELDS:
-        row[field] = json_text(row[field]) if row[field] else None
+    row["billable"] = None if billable is None else json_text(billable)
     return row

@@ -60,10 +60,21 @@ COPY usage_records (
 ) FROM STDIN;
 
 -- name: usage_record_load @sqlite
--- As above, and what is there already is left out. SQLite has no triggers for whole statements, so what came in is summed
--- up at the end; nobody else writes meanwhile, so that its rowids are the last ones. One statement for all rows: where a
--- table has triggers, SQLite saves for each statement what every page was before it.
+-- As above, and what is there already is left out: whole blocks of rows by the second statement, the rest by the third. SQLite
+-- has no triggers for whole statements, so what came in is summed up at the end; nobody else writes meanwhile, so that its
+-- rowids are the last ones.
 INSERT INTO usage_bulk (after_rowid) SELECT coalesce(max(rowid), 0) FROM usage_records;
+INSERT INTO usage_records (
+    id, api_key_id, model_id, request_timestamp, route_id, prompt_tokens, completion_tokens, total_tokens, cached_tokens,
+    reasoning_tokens, response_time_ms, price_version, status_code, cost_picousd, request_id, error_message,
+    request_metadata, response_metadata, billable, pricing_context
+)
+VALUES (
+    :id, :api_key_id, :model_id, :request_timestamp, :route_id, :prompt_tokens, :completion_tokens, :total_tokens,
+    :cached_tokens, :reasoning_tokens, :response_time_ms, :price_version, :status_code, :cost_picousd, :request_id,
+    :error_message, :request_metadata, :response_metadata, :billable, :pricing_context
+)
+ON CONFLICT DO NOTHING;
 {usage_record_insertion};
 INSERT INTO usage_additions
 SELECT
