@@ -22,7 +22,7 @@ _Waiting = tuple[T, "asyncio.Future[None]"]
 Write = Callable[[list[T]], Awaitable[Any]]
 """Writes all of the items or none, as one transaction, and may be called again with the same ones."""
 
-GROUP_MAX = 500
+GROUP_MAX = 1_000
 _UNWIND_S = 1.0
 
 
