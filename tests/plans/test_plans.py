@@ -76,7 +76,7 @@ VALUES: dict[str, Any] = {
     **dict.fromkeys(("start", "since"), START),
     **dict.fromkeys(("end", "before"), END),
     "before_id": IDS[-1],
-    **dict.fromkeys(("head", "first_day"), START),
+    **dict.fromkeys(("head", "first_day", "first_week"), START),
     **dict.fromkeys(("tail", "last_day"), END),
     "request_timestamp": START,
     **dict.fromkeys(("route_id", "prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens"), 1),

@@ -102,8 +102,12 @@ def _serves(piece: _Piece, dialect: Dialect) -> bool:
     return piece.dialect in (None, dialect)
 
 
+def _pasted(text: str, fragments: Mapping[str, str]) -> str:
+    return _FRAGMENT.sub(lambda match: _pasted(fragments[match[1]].strip(), fragments), text)
+
+
 def _compile(piece: _Piece, fragments: Mapping[str, str], dialect: Dialect) -> Statement:
-    lines = _FRAGMENT.sub(lambda match: fragments[match[1]].strip(), piece.text).strip().splitlines()
+    lines = _pasted(piece.text, fragments).strip().splitlines()
     description = " ".join(line.removeprefix("--").strip() for line in lines if line.lstrip().startswith("--"))
     body = "\n".join(line for line in lines if not line.lstrip().startswith("--")).strip().removesuffix(";")
     names = _PARAMETER.findall(body)

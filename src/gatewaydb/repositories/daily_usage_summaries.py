@@ -126,7 +126,9 @@ class DailyUsageSummaryRepository(Repository):
             statement = "daily_usage_summary_sum_by_route" + ("" if key is None else "_of_key")
             return await self._db.fetch_all(statement, **scope, **parts)
         statement = "daily_usage_summary_sum_by_key" + ("" if model is None else "_of_model")
-        rows = await self._db.fetch_all(statement, **scope, by_day=by_day)
+        # Sums of weeks tell no days.
+        first_week = scope["end"] if by_day else _first_week(scope["start"], scope["end"])
+        rows = await self._db.fetch_all(statement, **scope, by_day=by_day, first_week=first_week)
         return [row for row in rows if key in (None, row["api_key_id"])]
 
     async def _tags(self, by: ReportBy, tag_type: str) -> Mapping[UUID, Sequence[str]]:
@@ -210,6 +212,12 @@ def _days(start: date, end: date) -> dict[str, date]:
     if days["start"] > days["end"]:
         raise InvalidValueError("start: must not be after end")
     return days
+
+
+def _first_week(start: date, end: date) -> date:
+    """The first Monday of those days, or their end."""
+    days_off = -start.weekday() % 7
+    return end if end - start <= timedelta(days=days_off) else start + timedelta(days=days_off)
 
 
 def _day(field: str, value: date, *, is_end: bool = False) -> date:

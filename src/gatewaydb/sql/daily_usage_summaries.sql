@@ -18,10 +18,25 @@ printf(
 ) AS cost_usd,
 max(last_request_at) AS last_request_at
 
+-- fragment: weeks_end @postgres
+greatest(:first_week, date_trunc('week', least(
+    :end, coalesce((SELECT settled_before FROM usage_settlement), :first_week),
+    (SELECT min(day) FROM usage_unsettled_days WHERE day >= :first_week)
+))::date)
+
+-- fragment: weeks_end @sqlite
+max(:first_week, date(min(
+    :end, coalesce((SELECT settled_before FROM usage_settlement), :first_week),
+    coalesce((SELECT min(day) FROM usage_unsettled_days WHERE day >= :first_week), :end)
+), 'weekday 0', '-6 days'))
+
 -- fragment: usage_by_key @postgres
 (
     SELECT * FROM settled_usage_by_key
-    WHERE day >= :start AND day < :end AND day <> ALL (ARRAY(SELECT day FROM usage_unsettled_days))
+    WHERE (day >= :start AND day < :first_week OR day >= {weeks_end} AND day < :end)
+    AND day <> ALL (ARRAY(SELECT day FROM usage_unsettled_days))
+    UNION ALL
+    SELECT * FROM settled_weeks_by_key WHERE week >= :first_week AND week < {weeks_end}
     UNION ALL
     SELECT
         day, api_key_id, total_requests, unpriced_requests, client_errors, server_errors, total_prompt_tokens,
@@ -50,8 +65,11 @@ max(last_request_at) AS last_request_at
         sum(total_cached_tokens) AS total_cached_tokens, sum(cost_microusd) AS cost_microusd,
         sum(cost_rest_picousd) AS cost_rest_picousd, max(last_request_at) AS last_request_at
     FROM settled_usage_by_key
-    WHERE day >= :start AND day < :end AND day NOT IN (SELECT day FROM usage_unsettled_days)
+    WHERE (day >= :start AND day < :first_week OR day >= {weeks_end} AND day < :end)
+    AND day NOT IN (SELECT day FROM usage_unsettled_days)
     GROUP BY 1, 2
+    UNION ALL
+    SELECT * FROM settled_weeks_by_key WHERE week >= :first_week AND week < {weeks_end}
     UNION ALL
     SELECT
         day, api_key_id, sum(total_requests), sum(unpriced_requests), sum(client_errors), sum(server_errors),
@@ -121,7 +139,8 @@ max(last_request_at) AS last_request_at
 
 -- name: daily_usage_summary_sum_by_key
 -- What each key used from the day `start` to before the day `end`; with `by_day`, a row for each of its days. Of days that
--- are settled it reads their sums; the summaries themselves of days since, and of those that were changed since. SQLite
+-- are settled it reads their sums, from `first_week` on by whole weeks, up to one that is not settled or was changed since;
+-- the summaries themselves of days since, and of those that were changed since. SQLite
 -- sums up each of the three by itself, which spares it sorting: summaries lie in the order of days and keys. On PostgreSQL,
 -- OFFSET 0 has each changed day looked up by itself: it would read the whole table for any of them.
 SELECT s.*, k.name
