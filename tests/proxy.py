@@ -13,8 +13,8 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 class TCPProxy:
     """Stands in front of the server of a URL, on the event loop of the test.
 
-    `delay_s` holds back each piece of data, in both directions. `cut` resets what is connected; `refuse` and
-    `half_open` are states, which `restore` ends.
+    `delay_s` holds back each piece of data, in both directions; `is_holding_back` is set by the first. `cut` resets
+    what is connected; `refuse` and `half_open` are states, which `restore` ends.
     """
 
     def __init__(self, url: str) -> None:
@@ -25,6 +25,7 @@ class TCPProxy:
         self.port = 0
         self.delay_s = 0.0
         self.accepted = 0
+        self.is_holding_back = asyncio.Event()
 
     @property
     def url(self) -> str:
@@ -99,6 +100,7 @@ class TCPProxy:
         with contextlib.suppress(OSError):
             while data := await source.read(65536):
                 if self.delay_s:
+                    self.is_holding_back.set()
                     await asyncio.sleep(self.delay_s)
                 if target is not None and not self._is_half_open:
                     target.write(data)

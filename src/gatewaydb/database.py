@@ -143,7 +143,7 @@ class Database(Repositories):
         async with AsyncExitStack() as last_first:
             for cache in self._caches:
                 last_first.callback(cache.close)
-            last_first.push_async_callback(self._engine.close)
+            last_first.push_async_exit(self._close_engine)
             last_first.push_async_callback(self._close_recorders)
             last_first.push_async_callback(self._partitions.stop)
 
@@ -275,6 +275,9 @@ class Database(Repositories):
 
     async def _close_recorders(self) -> None:
         await asyncio.gather(*(recorder.close() for recorder in self._recorders))
+
+    async def _close_engine(self, error: type[BaseException] | None, *_: object) -> None:
+        await self._engine.close(at_once=error is not None)
 
     def _clean_up_later(self) -> None:
         self._cleanup = self._clock.call_later(CLEANUP_INTERVAL.total_seconds(), self._clean_up_and_again)

@@ -98,18 +98,23 @@ def test_fifty_requests_that_closing_cuts_off_end_with_their_answer_or_an_error(
 
 @pytest.mark.usefixtures("impatient")
 def test_closing_cuts_off_what_takes_too_long(config: DatabaseConfig, dialect: str) -> None:
-    async def endless(db: Database) -> None:
+    async def endless(db: Database, is_under_way: asyncio.Event) -> None:
         async with db.transaction() as tx:
             await tx.providers.create(Provider(name="in vain"))
+            is_under_way.set()
             await tx.fetch(ENDLESS[dialect])
 
     async def main() -> None:
-        db = Database(config)
+        db, is_under_way = Database(config), asyncio.Event()
         await db.open()
-        tasks = tasks_of(endless(db), *(db.providers.create(Provider(name=f"{n}")) for n in range(5)))
-        await asyncio.sleep(0.05)
+        endlessly, *others = tasks_of(
+            endless(db, is_under_way), *(db.providers.create(Provider(name=f"{n}")) for n in range(5))
+        )
+        await is_under_way.wait()
+        if dialect == "postgres":
+            await asyncio.wait(others)
         await close_in_time(db)
-        errors = await _settle(tasks)
+        errors = await _settle([endlessly, *others])
         assert len(errors) == (6 if dialect == "sqlite" else 1)
         assert all(isinstance(error, DatabaseUnavailableError) for error in errors), errors
         async with Database(config) as again:
@@ -123,15 +128,16 @@ def test_a_transaction_that_outlives_its_database_commits_nothing(config: Databa
     async def main() -> None:
         db = Database(config)
         await db.open()
-        closed = asyncio.Event()
+        is_under_way, closed = asyncio.Event(), asyncio.Event()
 
         async def outlive() -> None:
             async with db.transaction() as tx:
                 await tx.providers.create(Provider(name="in vain"))
+                is_under_way.set()
                 await closed.wait()
 
         tasks = tasks_of(outlive(), outlive())
-        await asyncio.sleep(0.05)
+        await is_under_way.wait()
         await close_in_time(db)
         closed.set()
         errors = await _settle(tasks)
@@ -156,7 +162,7 @@ def test_records_that_cannot_be_written_before_closing_fail_for_their_callers(
             async with other.transaction() as tx:
                 await tx.execute(LOCK[dialect])
                 tasks = tasks_of(*(db.usage.create(UsageRecord(api_key_id=new_id())) for _ in range(30)))
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(0)
                 await close_in_time(db)
                 errors = await _settle(tasks)
                 await tx.execute("DELETE FROM providers")
@@ -166,25 +172,32 @@ def test_records_that_cannot_be_written_before_closing_fail_for_their_callers(
     run_clean(main())
 
 
-def test_closing_that_is_cancelled_closes_at_once(config: DatabaseConfig, dialect: str) -> None:
+@pytest.mark.parametrize("turns", [1, 2, 3, 5])
+def test_closing_that_is_cancelled_closes_at_once(config: DatabaseConfig, turns: int) -> None:
+    """At whatever step: nothing is left open."""
+
     async def main() -> None:
         db = Database(config)
         await db.open()
-        forever = asyncio.Event()
+        is_held, forever = asyncio.Event(), asyncio.Event()
 
         async def hold() -> None:
             async with db.transaction() as tx:
                 await tx.providers.create(Provider(name="in vain"))
+                is_held.set()
                 await forever.wait()
 
-        tasks = tasks_of(hold())
-        await asyncio.sleep(0.05)
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.05):
-                await db.close()
+        [holding] = tasks_of(hold())
+        await is_held.wait()
+        [closing] = tasks_of(db.close())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        closing.cancel()
+        assert not (await asyncio.wait([closing], timeout=IN_TIME_S))[1]
+        assert closing.cancelled()
         await close_in_time(db)
-        tasks[0].cancel()
-        await asyncio.wait(tasks)
+        holding.cancel()
+        await asyncio.wait([holding])
         await db.open()
         assert await db.providers.list() == []
         await db.close()

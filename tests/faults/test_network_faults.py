@@ -87,8 +87,9 @@ async def test_a_line_that_is_cut_in_a_statement_is_unavailable_and_the_next_cal
     key, secret = cached
     for _ in range(3):
         proxy.delay_s = 0.1
+        proxy.is_holding_back.clear()
         calls = asyncio.create_task(_answers(db, key))
-        await asyncio.sleep(0.05)
+        await proxy.is_holding_back.wait()
         proxy.cut()
         answers = await calls
         _assert_right(answers, key)

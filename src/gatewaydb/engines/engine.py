@@ -3,7 +3,7 @@
 import asyncio
 import math
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from typing import Any
 
@@ -55,7 +55,7 @@ class Engine(ABC):
         for reader in self._readers:
             reader.breaker.start()
 
-    async def close(self) -> None:
+    async def close(self, *, at_once: bool = False) -> None:
         """Waits a while for what is running, then cuts it off. Harmless where nothing is open.
 
         Raises GatewayDBError on another event loop than that of `open`, unless that one has ended.
@@ -64,11 +64,11 @@ class Engine(ABC):
         if self._home.is_lost:
             self._forget()
         elif self._home.is_here and not self._is_closing:
-            await self._close_here()
+            await self._close_here(0.0 if at_once else CLOSE_TIMEOUT.total_seconds())
 
-    async def _close_here(self) -> None:
+    async def _close_here(self, timeout_s: float) -> None:
         self._is_closing = True
-        deadline = asyncio.get_running_loop().time() + CLOSE_TIMEOUT.total_seconds()
+        deadline = asyncio.get_running_loop().time() + timeout_s
         try:
             await self._flush_groups(deadline)
             await self._stop_readers(deadline)
@@ -205,3 +205,15 @@ class Engine(ABC):
     @abstractmethod
     async def applied_migrations(self) -> list[tuple[int, str]]:
         """(version, checksum) of what was applied, in order; empty where there is no schema yet."""
+
+
+async def close_each(deadline: float, *closings: Callable[[float], Awaitable[None]]) -> None:
+    """One after the other; what comes after one that failed, or was cancelled, does not wait for anybody."""
+    failure: BaseException | None = None
+    for close in closings:
+        try:
+            await close(deadline)
+        except BaseException as error:  # noqa: BLE001 - raised below
+            deadline, failure = 0.0, error
+    if failure is not None:
+        raise failure

@@ -19,7 +19,7 @@ from gatewaydb.engines.base import (
     Row,
 )
 from gatewaydb.engines.changes import ChangeFeed
-from gatewaydb.engines.engine import Engine
+from gatewaydb.engines.engine import Engine, close_each
 from gatewaydb.engines.postgres_changes import PostgresWatch
 from gatewaydb.engines.postgres_copy import CSV, csv_blocks
 from gatewaydb.engines.postgres_errors import DRIVER_ERRORS, asked, translating
@@ -62,12 +62,8 @@ class PostgresEngine(Engine):
     async def _disconnect(self, deadline: float) -> None:
         for connection in self._streaming:
             connection.terminate()
-        try:
-            await self.watch.close()
-            await self._pool.close(deadline)
-        finally:
-            if self._replica is not None:
-                await self._replica.close(deadline)
+        replicas = () if self._replica is None else (self._replica.close,)
+        await close_each(deadline, lambda _: self.watch.close(), self._pool.close, *replicas)
 
     def _abandon(self) -> None:
         self.watch.abandon()

@@ -94,15 +94,17 @@ class PostgresWatch(ChangeWatch):
         self._task = asyncio.create_task(self._watch())
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
-            self._task = None
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            with suppress(*DRIVER_ERRORS):
-                await connection.close(timeout=_CLOSE_TIMEOUT_S)
-        self.state = "closed"
+        task, self._task = self._task, None
+        try:
+            if task is not None:
+                task.cancel()
+                await asyncio.wait([task])
+            if self._connection is not None:
+                with suppress(*DRIVER_ERRORS):
+                    await self._connection.close(timeout=_CLOSE_TIMEOUT_S)
+        finally:
+            self._disconnect()  # what closing left, as it was cancelled
+            self.state = "closed"
 
     def abandon(self) -> None:
         self._connection = self._task = None

@@ -17,7 +17,7 @@ from gatewaydb.clock import Clock
 from gatewaydb.config import DatabaseConfig
 from gatewaydb.engines.base import CREATE_BOOKKEEPING, READ_BOOKKEEPING, MigrationSession, PoolStats, Row
 from gatewaydb.engines.changes import ChangeFeed, NotConnectedError
-from gatewaydb.engines.engine import Engine
+from gatewaydb.engines.engine import Engine, close_each
 from gatewaydb.engines.home import NOT_OPEN
 from gatewaydb.engines.sqlite_changes import SQLiteWatch
 from gatewaydb.engines.sqlite_connection import Fetched, bound, connect_reader, connect_writer, run, typed_rows
@@ -75,9 +75,9 @@ class SQLiteEngine(Engine):
         await self.watch.close()
         self._close_reader()
         # The writer ends last: the last connection of a file folds its WAL back in.
+        workers = (*self._streamers, *reversed(self._workers))
         try:
-            for worker in (*self._streamers, *reversed(self._workers)):
-                await worker.close(deadline)
+            await close_each(deadline, *(worker.close for worker in workers))
         finally:
             self._workers = ()
             self._remove_folder()

@@ -145,7 +145,7 @@ class SQLiteWorker:
             await _settled(future)
             raise
         except sqlite3.Error as error:
-            if self._connection is not connection:  # it was interrupted
+            if self._is_closed:  # it was interrupted
                 raise DatabaseUnavailableError(WAS_CLOSED) from None
             raise translated(error, sql) from None
         except (OverflowError, UnicodeEncodeError) as error:

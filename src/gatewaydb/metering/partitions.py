@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from contextlib import suppress
 from datetime import date, timedelta
 
 from gatewaydb.clock import Timer
@@ -62,10 +61,9 @@ class PartitionKeeper:
             self._timer.cancel()
             self._timer = None
         if self._looking is not None:
-            self._looking.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._looking
-            self._looking = None
+            looking, self._looking = self._looking, None
+            looking.cancel()
+            await asyncio.wait([looking])
 
     def _look_later(self) -> None:
         self._timer = self._engine.clock.call_later(LOOK_AGAIN.total_seconds(), self._look_and_again)
