@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from itertools import islice
 from random import Random
 from statistics import median, quantiles
 from time import perf_counter
@@ -27,26 +28,30 @@ from gatewaydb.entities import ReportBy
 from gatewaydb.metering import settle_days
 
 RECORDS, MODELS, DAYS, CALLS = 10_000_000, 20, 30, 20
+SPAN = timedelta(days=DAYS - 1)
 GOALS_MS = {SQLITE: at_most(100), POSTGRES: at_most(50)}
 STATUS = {2: 0.98, 4: 0.015, 5: 0.005}
-BATCH = 100_000
+BATCH = 10_000
 SUMMARY = (
     "day, api_key_id, route_id, status_class, total_requests, unpriced_requests, total_prompt_tokens, "
     "total_completion_tokens, total_tokens, total_cached_tokens"
 )
-# Ranks are drawn as exp(u ln n), which is Zipf's law, so that all ways to fill a database agree.
+# Ranks are drawn as exp(u ln n), which is Zipf's law, so that all ways to fill a database agree. Records come in the
+# order of their times, and so do their ids.
 INSERT_RECORDS = """
 INSERT INTO usage_records (
     id, api_key_id, model_id, request_timestamp, route_id, prompt_tokens, completion_tokens, total_tokens,
     cached_tokens, response_time_ms, status_code, cost_usd, request_id
 )
 SELECT
-    gen_random_uuid(), ($1::uuid[])[key], ($2::uuid[])[model], now() - random() * 29 * interval '1 day', model,
+    (lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') || substr(md5(random()::text), 13))::uuid,
+    ($1::uuid[])[key], ($2::uuid[])[model], at, model,
     1200, 300, 1500, 800, 850, CASE WHEN luck < 0.98 THEN 200 WHEN luck < 0.995 THEN 429 ELSE 500 END,
     0.001234567891 * model, 'request-' || n
 FROM (
     SELECT
-        n, random() AS luck, floor(exp(random() * ln(cardinality($1::uuid[]) + 1)))::integer AS key,
+        n, $6::timestamptz - ($5 - n)::float / $5 * interval '29 days' AS at, random() AS luck,
+        floor(exp(random() * ln(cardinality($1::uuid[]) + 1)))::integer AS key,
         floor(exp(random() * ln(cardinality($2::uuid[]) + 1)))::integer AS model
     FROM generate_series($3::bigint, $4::bigint) AS n
 ) AS drawn
@@ -184,38 +189,41 @@ def _noon(day: date) -> datetime:
 async def _insert_into_postgres(url: str, keys: list[APIKey], models: list[Model], records: int) -> None:
     connection = await asyncpg.connect(url)
     ids = [key.id for key in keys], [model.id for model in models]
+    now = datetime.now(UTC)
     for first in range(0, records, BATCH):
-        await connection.execute(INSERT_RECORDS, *ids, first + 1, min(first + BATCH, records))
+        await connection.execute(INSERT_RECORDS, *ids, first + 1, min(first + BATCH, records), records, now)
     await connection.close()
 
 
 async def _insert_into_sqlite(url: str, keys: list[APIKey], models: list[Model], records: int) -> None:
+    random, now = Random(1), datetime.now(UTC)
+    rows = (
+        _record(random, keys, models, number, now - (records - number) / records * SPAN) for number in range(records)
+    )
     async with Database(DatabaseConfig(url=url, query_timeout="10m")) as db:
-        for first in range(0, records, BATCH):
+        for _ in range(0, records, BATCH):
             async with db._engine.transaction() as tx:
-                await tx.load("usage_record_load", _records(keys, models, first, min(BATCH, records - first)))
+                await tx.load("usage_record_load", islice(rows, BATCH))
 
 
-def _records(keys: list[APIKey], models: list[Model], first: int, count: int) -> Iterator[dict[str, Any]]:
-    random, now = Random(first), datetime.now(UTC)
-    for number in range(count):
-        model, luck = _rank(random, len(models)), random.random()
-        yield {
-            **dict.fromkeys(load_statements("sqlite")["usage_record_load"].parameters),
-            "id": UUID(int=random.getrandbits(128)),
-            "api_key_id": keys[_rank(random, len(keys)) - 1].id,
-            "model_id": models[model - 1].id,
-            "request_timestamp": now - random.random() * timedelta(days=DAYS - 1),
-            "route_id": model,
-            "prompt_tokens": 1200,
-            "completion_tokens": 300,
-            "total_tokens": 1500,
-            "cached_tokens": 800,
-            "reasoning_tokens": 0,
-            "status_code": 200 if luck < 0.98 else 429 if luck < 0.995 else 500,
-            "cost_picousd": 1234567891 * model,
-            "request_id": f"request-{first + number}",
-        }
+def _record(random: Random, keys: list[APIKey], models: list[Model], number: int, at: datetime) -> dict[str, Any]:
+    model, luck = _rank(random, len(models)), random.random()
+    return {
+        **dict.fromkeys(load_statements("sqlite")["usage_record_load"].parameters),
+        "id": UUID(int=int(at.timestamp() * 1000) << 80 | random.getrandbits(80)),
+        "api_key_id": keys[_rank(random, len(keys)) - 1].id,
+        "model_id": models[model - 1].id,
+        "request_timestamp": at,
+        "route_id": model,
+        "prompt_tokens": 1200,
+        "completion_tokens": 300,
+        "total_tokens": 1500,
+        "cached_tokens": 800,
+        "reasoning_tokens": 0,
+        "status_code": 200 if luck < 0.98 else 429 if luck < 0.995 else 500,
+        "cost_picousd": 1234567891 * model,
+        "request_id": f"request-{number}",
+    }
 
 
 def _rank(random: Random, count: int) -> int:

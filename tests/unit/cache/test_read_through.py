@@ -1,75 +1,13 @@
+"""Who asks at the same time shares a load, and what was invalidated meanwhile is not stored."""
+
 import asyncio
-from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
 
-from gatewaydb import DatabaseUnavailableError, QueryTimeoutError
 from gatewaydb.cache import Memory, ReadThrough, Uncached
 from tests.clock import ManualClock
-
-
-class Store:
-    """Values whose reading begins at once and ends when `gate` is open."""
-
-    coalesced = 0
-
-    def __init__(self) -> None:
-        self.values: dict[str, int] = {"a": 1, "b": 2}
-        self.error: Exception | None = None
-        self.loads: list[str] = []
-        self.gate = asyncio.Event()
-
-    async def load(self, key: str) -> int | None:
-        self.loads.append(key)
-        value = self.values.get(key)
-        await self.gate.wait()
-        if self.error is not None:
-            raise self.error
-        return value
-
-
-Task = asyncio.Task[int | None]
-Forget = Callable[[ReadThrough[str, int]], None]
-
-
-@pytest.fixture
-async def store() -> Store:
-    """Its gate is closed."""
-    return Store()
-
-
-TTL_S, STALE_S, ABSENT_TTL_S = 60, 300, 5
-
-
-@pytest.fixture
-def memory(clock: ManualClock) -> Memory[str, int]:
-    return Memory(
-        10,
-        timedelta(seconds=TTL_S),
-        clock,
-        stale=timedelta(seconds=STALE_S),
-        absent_capacity=3,
-        absent_ttl=timedelta(seconds=ABSENT_TTL_S),
-    )
-
-
-@pytest.fixture
-def reads(memory: Memory[str, int], store: Store) -> ReadThrough[str, int]:
-    return ReadThrough(memory, store, "things")
-
-
-async def begin(reads: ReadThrough[str, int], key: str, number: int = 1) -> list[Task]:
-    """As many callers, who all wait when this returns."""
-    tasks = [asyncio.create_task(reads.fetch(key)) for _ in range(number)]
-    await turns()
-    return tasks
-
-
-async def turns() -> None:
-    """Lets everybody go on until they wait for the store."""
-    for _ in range(5):
-        await asyncio.sleep(0)
+from tests.unit.cache.reading import ABSENT_TTL_S, FORGET, Forget, Store, begin, turns
 
 
 async def test_who_asks_at_the_same_time_is_answered_by_one_load(reads: ReadThrough[str, int], store: Store) -> None:
@@ -153,13 +91,6 @@ async def test_an_error_reaches_all_who_wait_and_is_not_cached(reads: ReadThroug
     assert await reads.fetch("a") == 1
 
 
-FORGET = [
-    pytest.param(lambda reads: reads.forget("a"), id="forget"),
-    pytest.param(lambda reads: reads.forget_where(lambda key, value: key == "a"), id="forget_where"),
-    pytest.param(ReadThrough.forget_all, id="forget_all"),
-]
-
-
 @pytest.mark.parametrize("forget", FORGET)
 async def test_what_was_read_before_an_invalidation_is_never_stored_after_it(
     reads: ReadThrough[str, int], store: Store, forget: Forget
@@ -205,83 +136,6 @@ async def test_absence_that_was_read_before_an_invalidation_is_not_remembered_af
     store.gate.set()
     assert await asyncio.gather(*before) == [None]
     assert await reads.fetch("a") == 7
-
-
-DOWN = [DatabaseUnavailableError("gone"), QueryTimeoutError("slow")]
-
-
-async def expire(reads: ReadThrough[str, int], store: Store, clock: ManualClock) -> None:
-    """`a` has expired, and the store is down."""
-    store.gate.set()
-    await reads.fetch("a")
-    clock.advance(TTL_S)
-    store.gate.clear()
-
-
-@pytest.mark.parametrize("error", DOWN)
-async def test_while_the_store_is_down_what_has_expired_stands_in_for_all_who_wait(
-    reads: ReadThrough[str, int], store: Store, clock: ManualClock, error: Exception
-) -> None:
-    await expire(reads, store, clock)
-    store.error = error
-    tasks = await begin(reads, "a", 3)
-    store.gate.set()
-    assert await asyncio.gather(*tasks) == [1, 1, 1]
-    assert reads.stats().stale_served == 3
-    clock.advance(STALE_S - 1)
-    assert await reads.fetch("a") == 1
-    clock.advance(1)
-    with pytest.raises(type(error)):
-        await reads.fetch("a")
-
-
-async def test_a_value_that_stands_in_is_not_stored(
-    reads: ReadThrough[str, int], store: Store, clock: ManualClock
-) -> None:
-    await expire(reads, store, clock)
-    store.gate.set()
-    store.error = DOWN[0]
-    assert await reads.fetch("a") == 1
-    store.error = None
-    store.values["a"] = 7
-    assert await reads.fetch("a") == 7
-
-
-async def test_no_other_error_is_covered_by_what_has_expired(
-    reads: ReadThrough[str, int], store: Store, clock: ManualClock
-) -> None:
-    await expire(reads, store, clock)
-    store.gate.set()
-    store.error = OSError("broken")
-    with pytest.raises(OSError, match="broken"):
-        await reads.fetch("a")
-
-
-@pytest.mark.parametrize("is_in_flight", [False, True])
-@pytest.mark.parametrize("forget", FORGET)
-async def test_what_was_invalidated_does_not_stand_in(
-    reads: ReadThrough[str, int], store: Store, clock: ManualClock, forget: Forget, is_in_flight: bool
-) -> None:
-    await expire(reads, store, clock)
-    store.error = DOWN[0]
-    tasks = await begin(reads, "a", 2) if is_in_flight else []
-    forget(reads)
-    tasks += await begin(reads, "a", 2)
-    store.gate.set()
-    assert await asyncio.gather(*tasks, return_exceptions=True) == [store.error] * len(tasks)
-    assert reads.stats().stale_served == 0
-
-
-async def test_an_outage_is_one_line_a_minute(
-    reads: ReadThrough[str, int], store: Store, clock: ManualClock, caplog: pytest.LogCaptureFixture
-) -> None:
-    await expire(reads, store, clock)
-    store.gate.set()
-    store.error = DOWN[0]
-    for _ in range(120):
-        await reads.fetch("a")
-        clock.advance(1)
-    assert caplog.messages == ["the database is down, expired things go on serving: gone"] * 2
 
 
 async def test_filling_loads_what_is_lacking_while_there_is_room(reads: ReadThrough[str, int], store: Store) -> None:
