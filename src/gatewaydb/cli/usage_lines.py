@@ -98,7 +98,9 @@ def read_usage(lines: Iterator[str], file: str) -> Iterator[TraceRow | UsageLine
 
     Raises InvalidValueError, which names the file, where the first line is the beginning of none of them.
     """
-    first = next(lines, "")
+    first = next(lines, None)
+    if first is None:
+        return iter(())  # an export of no usage as JSON lines
     everything = chain([first], lines)
     if first.lstrip().startswith("{"):
         return _read_json(everything)

@@ -199,7 +199,7 @@ def test_a_quote_that_is_never_closed_is_a_bad_line_and_not_half_a_record() -> N
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "no column request_timestamp"),
+        ("\n", "no column request_timestamp"),
         ("a,b,c\n1,2,3\n", "no column request_timestamp"),
         ("request_timestamp,cost\n", "unknown columns: cost"),
         ("request_timestamp,request_timestamp\n", "a column twice"),
@@ -210,6 +210,10 @@ def test_a_quote_that_is_never_closed_is_a_bad_line_and_not_half_a_record() -> N
 def test_a_first_line_that_is_no_beginning_refuses_the_file(text: str, said: str) -> None:
     with pytest.raises(InvalidValueError, match=f"usage.csv: .*{said}"):
         read(text)
+
+
+def test_an_empty_file_is_an_export_of_nothing() -> None:
+    assert read("") == []
 
 
 def test_a_trace_is_told_by_its_columns() -> None:
