@@ -92,6 +92,36 @@ WHERE api_key_id = ANY(:ids::uuid[]) AND year = :year AND month = :month;
 SELECT api_key_id, total_requests AS requests FROM monthly_usage_summaries
 WHERE api_key_id IN (SELECT value FROM json_each(:ids)) AND year = :year AND month = :month;
 
+-- fragment: compared_counts
+CAST(coalesce(sum(requests) FILTER (WHERE is_stored), 0) AS bigint) AS stored_requests,
+CAST(coalesce(sum(requests) FILTER (WHERE NOT is_stored), 0) AS bigint) AS expected_requests,
+CAST(coalesce(sum(unpriced) FILTER (WHERE is_stored), 0) AS bigint) AS stored_unpriced,
+CAST(coalesce(sum(unpriced) FILTER (WHERE NOT is_stored), 0) AS bigint) AS expected_unpriced,
+CAST(coalesce(sum(prompt) FILTER (WHERE is_stored), 0) AS bigint) AS stored_prompt,
+CAST(coalesce(sum(prompt) FILTER (WHERE NOT is_stored), 0) AS bigint) AS expected_prompt,
+CAST(coalesce(sum(completion) FILTER (WHERE is_stored), 0) AS bigint) AS stored_completion,
+CAST(coalesce(sum(completion) FILTER (WHERE NOT is_stored), 0) AS bigint) AS expected_completion,
+CAST(coalesce(sum(tokens) FILTER (WHERE is_stored), 0) AS bigint) AS stored_total,
+CAST(coalesce(sum(tokens) FILTER (WHERE NOT is_stored), 0) AS bigint) AS expected_total
+
+-- fragment: compared_costs @postgres
+coalesce(sum(cost) FILTER (WHERE is_stored), 0) AS stored_cost,
+coalesce(sum(cost) FILTER (WHERE NOT is_stored), 0) AS expected_cost,
+max(latest) FILTER (WHERE is_stored) AS stored_last_at,
+max(latest) FILTER (WHERE NOT is_stored) AS expected_last_at
+
+-- fragment: compared_costs @sqlite
+coalesce(sum(micro) FILTER (WHERE is_stored), 0) AS stored_micro,
+coalesce(sum(micro) FILTER (WHERE NOT is_stored), 0) AS expected_micro,
+coalesce(sum(rest) FILTER (WHERE is_stored), 0) AS stored_rest,
+coalesce(sum(rest) FILTER (WHERE NOT is_stored), 0) AS expected_rest,
+max(latest) FILTER (WHERE is_stored) AS stored_last_at,
+max(latest) FILTER (WHERE NOT is_stored) AS expected_last_at
+
+-- fragment: counts_differ
+stored_requests <> expected_requests OR stored_unpriced <> expected_unpriced OR stored_prompt <> expected_prompt
+OR stored_completion <> expected_completion OR stored_total <> expected_total
+
 -- name: usage_verification_list_daily @postgres
 -- Where the daily summaries of these keys differ from their records, from `first_day` to before `last_day`; one statement,
 -- and so one state of the database. A summary's latest request may be one that went to another route of the day meanwhile.
@@ -105,22 +135,10 @@ SELECT
 FROM (
     SELECT
         day, api_key_id, route_id, status_class,
-        coalesce(sum(requests) FILTER (WHERE is_stored), 0)::bigint AS stored_requests,
-        coalesce(sum(requests) FILTER (WHERE NOT is_stored), 0)::bigint AS expected_requests,
-        coalesce(sum(unpriced) FILTER (WHERE is_stored), 0)::bigint AS stored_unpriced,
-        coalesce(sum(unpriced) FILTER (WHERE NOT is_stored), 0)::bigint AS expected_unpriced,
-        coalesce(sum(prompt) FILTER (WHERE is_stored), 0)::bigint AS stored_prompt,
-        coalesce(sum(prompt) FILTER (WHERE NOT is_stored), 0)::bigint AS expected_prompt,
-        coalesce(sum(completion) FILTER (WHERE is_stored), 0)::bigint AS stored_completion,
-        coalesce(sum(completion) FILTER (WHERE NOT is_stored), 0)::bigint AS expected_completion,
-        coalesce(sum(tokens) FILTER (WHERE is_stored), 0)::bigint AS stored_total,
-        coalesce(sum(tokens) FILTER (WHERE NOT is_stored), 0)::bigint AS expected_total,
+        {compared_counts},
         coalesce(sum(cached) FILTER (WHERE is_stored), 0)::bigint AS stored_cached,
         coalesce(sum(cached) FILTER (WHERE NOT is_stored), 0)::bigint AS expected_cached,
-        coalesce(sum(cost) FILTER (WHERE is_stored), 0) AS stored_cost,
-        coalesce(sum(cost) FILTER (WHERE NOT is_stored), 0) AS expected_cost,
-        max(latest) FILTER (WHERE is_stored) AS stored_last_at,
-        max(latest) FILTER (WHERE NOT is_stored) AS expected_last_at,
+        {compared_costs},
         max(max(latest) FILTER (WHERE NOT is_stored)) OVER (PARTITION BY day, api_key_id) AS day_last_at
     FROM (
         SELECT
@@ -143,9 +161,7 @@ FROM (
     GROUP BY day, api_key_id, route_id, status_class
 ) AS c
 LEFT JOIN usage_routes AS r ON r.id = c.route_id
-WHERE stored_requests <> expected_requests OR stored_unpriced <> expected_unpriced OR stored_prompt <> expected_prompt
-OR stored_completion <> expected_completion OR stored_total <> expected_total OR stored_cached <> expected_cached
-OR stored_cost <> expected_cost OR expected_last_at > coalesce(stored_last_at, '-infinity')
+WHERE {counts_differ} OR stored_cached <> expected_cached OR stored_cost <> expected_cost OR expected_last_at > coalesce(stored_last_at, '-infinity')
 OR stored_last_at > day_last_at
 LIMIT :limit;
 
@@ -159,24 +175,10 @@ SELECT
 FROM (
     SELECT
         day, api_key_id, route_id, status_class,
-        coalesce(sum(requests) FILTER (WHERE is_stored), 0) AS stored_requests,
-        coalesce(sum(requests) FILTER (WHERE NOT is_stored), 0) AS expected_requests,
-        coalesce(sum(unpriced) FILTER (WHERE is_stored), 0) AS stored_unpriced,
-        coalesce(sum(unpriced) FILTER (WHERE NOT is_stored), 0) AS expected_unpriced,
-        coalesce(sum(prompt) FILTER (WHERE is_stored), 0) AS stored_prompt,
-        coalesce(sum(prompt) FILTER (WHERE NOT is_stored), 0) AS expected_prompt,
-        coalesce(sum(completion) FILTER (WHERE is_stored), 0) AS stored_completion,
-        coalesce(sum(completion) FILTER (WHERE NOT is_stored), 0) AS expected_completion,
-        coalesce(sum(tokens) FILTER (WHERE is_stored), 0) AS stored_total,
-        coalesce(sum(tokens) FILTER (WHERE NOT is_stored), 0) AS expected_total,
+        {compared_counts},
         coalesce(sum(cached) FILTER (WHERE is_stored), 0) AS stored_cached,
         coalesce(sum(cached) FILTER (WHERE NOT is_stored), 0) AS expected_cached,
-        coalesce(sum(micro) FILTER (WHERE is_stored), 0) AS stored_micro,
-        coalesce(sum(micro) FILTER (WHERE NOT is_stored), 0) AS expected_micro,
-        coalesce(sum(rest) FILTER (WHERE is_stored), 0) AS stored_rest,
-        coalesce(sum(rest) FILTER (WHERE NOT is_stored), 0) AS expected_rest,
-        max(latest) FILTER (WHERE is_stored) AS stored_last_at,
-        max(latest) FILTER (WHERE NOT is_stored) AS expected_last_at,
+        {compared_costs},
         max(max(latest) FILTER (WHERE NOT is_stored)) OVER (PARTITION BY day, api_key_id) AS day_last_at
     FROM (
         SELECT
@@ -199,9 +201,7 @@ FROM (
     GROUP BY day, api_key_id, route_id, status_class
 ) AS c
 LEFT JOIN usage_routes AS r ON r.id = c.route_id
-WHERE stored_requests <> expected_requests OR stored_unpriced <> expected_unpriced OR stored_prompt <> expected_prompt
-OR stored_completion <> expected_completion OR stored_total <> expected_total OR stored_cached <> expected_cached
-OR (stored_micro - expected_micro) * 1000000 + stored_rest - expected_rest <> 0
+WHERE {counts_differ} OR stored_cached <> expected_cached OR (stored_micro - expected_micro) * 1000000 + stored_rest - expected_rest <> 0
 OR expected_last_at > coalesce(stored_last_at, '') OR stored_last_at > day_last_at
 LIMIT :limit;
 
@@ -215,20 +215,8 @@ SELECT
 FROM (
     SELECT
         api_key_id,
-        coalesce(sum(requests) FILTER (WHERE is_stored), 0)::bigint AS stored_requests,
-        coalesce(sum(requests) FILTER (WHERE NOT is_stored), 0)::bigint AS expected_requests,
-        coalesce(sum(unpriced) FILTER (WHERE is_stored), 0)::bigint AS stored_unpriced,
-        coalesce(sum(unpriced) FILTER (WHERE NOT is_stored), 0)::bigint AS expected_unpriced,
-        coalesce(sum(prompt) FILTER (WHERE is_stored), 0)::bigint AS stored_prompt,
-        coalesce(sum(prompt) FILTER (WHERE NOT is_stored), 0)::bigint AS expected_prompt,
-        coalesce(sum(completion) FILTER (WHERE is_stored), 0)::bigint AS stored_completion,
-        coalesce(sum(completion) FILTER (WHERE NOT is_stored), 0)::bigint AS expected_completion,
-        coalesce(sum(tokens) FILTER (WHERE is_stored), 0)::bigint AS stored_total,
-        coalesce(sum(tokens) FILTER (WHERE NOT is_stored), 0)::bigint AS expected_total,
-        coalesce(sum(cost) FILTER (WHERE is_stored), 0) AS stored_cost,
-        coalesce(sum(cost) FILTER (WHERE NOT is_stored), 0) AS expected_cost,
-        max(latest) FILTER (WHERE is_stored) AS stored_last_at,
-        max(latest) FILTER (WHERE NOT is_stored) AS expected_last_at
+        {compared_counts},
+        {compared_costs}
     FROM (
         SELECT
             TRUE AS is_stored, api_key_id, total_requests AS requests, unpriced_requests AS unpriced,
@@ -245,8 +233,7 @@ FROM (
     ) AS sides
     GROUP BY api_key_id
 ) AS c
-WHERE stored_requests <> expected_requests OR stored_unpriced <> expected_unpriced OR stored_prompt <> expected_prompt
-OR stored_completion <> expected_completion OR stored_total <> expected_total OR stored_cost <> expected_cost
+WHERE {counts_differ} OR stored_cost <> expected_cost
 OR stored_last_at IS DISTINCT FROM expected_last_at;
 
 -- name: usage_verification_list_monthly @sqlite
@@ -258,22 +245,8 @@ SELECT
 FROM (
     SELECT
         api_key_id,
-        coalesce(sum(requests) FILTER (WHERE is_stored), 0) AS stored_requests,
-        coalesce(sum(requests) FILTER (WHERE NOT is_stored), 0) AS expected_requests,
-        coalesce(sum(unpriced) FILTER (WHERE is_stored), 0) AS stored_unpriced,
-        coalesce(sum(unpriced) FILTER (WHERE NOT is_stored), 0) AS expected_unpriced,
-        coalesce(sum(prompt) FILTER (WHERE is_stored), 0) AS stored_prompt,
-        coalesce(sum(prompt) FILTER (WHERE NOT is_stored), 0) AS expected_prompt,
-        coalesce(sum(completion) FILTER (WHERE is_stored), 0) AS stored_completion,
-        coalesce(sum(completion) FILTER (WHERE NOT is_stored), 0) AS expected_completion,
-        coalesce(sum(tokens) FILTER (WHERE is_stored), 0) AS stored_total,
-        coalesce(sum(tokens) FILTER (WHERE NOT is_stored), 0) AS expected_total,
-        coalesce(sum(micro) FILTER (WHERE is_stored), 0) AS stored_micro,
-        coalesce(sum(micro) FILTER (WHERE NOT is_stored), 0) AS expected_micro,
-        coalesce(sum(rest) FILTER (WHERE is_stored), 0) AS stored_rest,
-        coalesce(sum(rest) FILTER (WHERE NOT is_stored), 0) AS expected_rest,
-        max(latest) FILTER (WHERE is_stored) AS stored_last_at,
-        max(latest) FILTER (WHERE NOT is_stored) AS expected_last_at
+        {compared_counts},
+        {compared_costs}
     FROM (
         SELECT
             TRUE AS is_stored, api_key_id, total_requests AS requests, unpriced_requests AS unpriced,
@@ -290,7 +263,6 @@ FROM (
     )
     GROUP BY api_key_id
 )
-WHERE stored_requests <> expected_requests OR stored_unpriced <> expected_unpriced OR stored_prompt <> expected_prompt
-OR stored_completion <> expected_completion OR stored_total <> expected_total
+WHERE {counts_differ}
 OR (stored_micro - expected_micro) * 1000000 + stored_rest - expected_rest <> 0
 OR stored_last_at IS NOT expected_last_at;
