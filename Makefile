@@ -34,8 +34,8 @@ demo: $(VENV)/runtime.stamp ## Live a gateway's day on a new SQLite database
 	@$(BIN)/gatewaydb demo $(ARGS)
 
 .PHONY: test
-test: $(VENV)/dev.stamp ## Run the whole test suite, on SQLite and on a real PostgreSQL
-	$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/dev.stamp ## Run the whole test suite, on SQLite and on a real PostgreSQL (ARGS="-n 0 -x": in one process)
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 .PHONY: check
 check: $(VENV)/dev.stamp ## Check format, lint, types and layers

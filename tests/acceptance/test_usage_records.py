@@ -128,7 +128,7 @@ def test_an_import_stops_at_the_hundredth_bad_line(loaded: Run, tmp_path: Path) 
     ("content", "said"),
     [
         (None, "No such file"),
-        ("", "no column"),
+        ("\n", "no column"),
         ("a,b,c\n1,2,3\n", "nor TIMESTAMP, as a trace"),
         ("\0" * 200_000, "bad.csv"),
     ],
