@@ -17,12 +17,7 @@ models (model_id) AS (
 SELECT DISTINCT substr(request_timestamp, 1, 7) || '-01' AS first_day
 FROM (
     WITH RECURSIVE
-    models (model_id) AS (
-        SELECT min(model_id) FROM usage_records
-        UNION ALL
-        SELECT (SELECT min(u.model_id) FROM usage_records AS u WHERE u.model_id > m.model_id)
-        FROM models AS m WHERE m.model_id IS NOT NULL
-    ),
+    {usage_recorded_models},
     times (model_id, request_timestamp) AS (
         SELECT
             m.model_id, (SELECT min(u.request_timestamp) FROM usage_records AS u WHERE u.model_id IS m.model_id)
@@ -105,6 +100,15 @@ DELETE FROM usage_records
 WHERE rowid IN (
     SELECT rowid FROM usage_records WHERE model_id IS :model_id AND request_timestamp < :before LIMIT :limit
 );
+
+-- name: usage_retention_settle @postgres
+-- After a batch of deletions: PostgreSQL has a process for that.
+SELECT 0 AS settled;
+
+-- name: usage_retention_settle @sqlite
+-- As above: moves what the batch changed from the WAL into the file, without the file's lock. Else a commit would have to,
+-- with the lock, after some batches.
+PRAGMA wal_checkpoint(PASSIVE);
 
 -- name: usage_retention_delete_claims @postgres
 -- Deletes up to `limit` claims from before `before`.
