@@ -4,7 +4,7 @@ import asyncio
 from time import perf_counter
 
 from benchmarks.databases import Bench
-from benchmarks.harness import Pass, Row, at_most, interleaved, row_of, without_gc
+from benchmarks.harness import Pass, Row, at_most, interleaved, row_of
 from gatewaydb import BillableUsage, Model
 from gatewaydb.catalog import read_catalog
 
@@ -33,10 +33,9 @@ async def _rows(bench: Bench) -> list[Row]:
 
 def _pass(model: Model, usage: BillableUsage, calls: int) -> Pass:
     async def price() -> float:
-        with without_gc():
-            start = perf_counter()
-            for _ in range(calls):
-                model.cost_of(usage)
-            return (perf_counter() - start) / calls
+        start = perf_counter()
+        for _ in range(calls):
+            model.cost_of(usage)
+        return (perf_counter() - start) / calls
 
     return price

@@ -8,7 +8,7 @@ from time import perf_counter
 from msgspec.structs import replace
 
 from benchmarks.databases import POSTGRES, Bench
-from benchmarks.harness import Pass, Row, Timings, at_least, at_most, interleaved, seconds_each, without_gc
+from benchmarks.harness import Pass, Row, Timings, at_least, at_most, interleaved, seconds_each
 from benchmarks.hits import LOOPS
 from gatewaydb import Database, DatabaseConfig
 from gatewaydb.cache import Memory, ReadThrough
@@ -89,10 +89,9 @@ class _AtOnce:
                     await read(key_hash)
                     waits.append(perf_counter() - start)
 
-            with without_gc():
-                start = perf_counter()
-                await asyncio.gather(*(call() for _ in range(callers)))
-                took = perf_counter() - start
+            start = perf_counter()
+            await asyncio.gather(*(call() for _ in range(callers)))
+            took = perf_counter() - start
             self.p99.setdefault(name.format(callers), []).append(quantiles(waits, n=100)[-1])
             return took / len(self._hashes)
 

@@ -13,7 +13,7 @@ from time import perf_counter
 import aiosqlite
 
 from benchmarks.databases import SQLITE, Bench
-from benchmarks.harness import Pass, Row, at_least, at_most, interleaved, seconds_each, without_gc
+from benchmarks.harness import Pass, Row, at_least, at_most, interleaved, seconds_each
 from gatewaydb import APIKey, Database
 from gatewaydb.engines.statements import load_statements
 
@@ -65,11 +65,10 @@ def _driver_passes(
             return await cursor.fetchone()
 
     async def directly(sql: str, values: Sequence[str]) -> float:
-        with without_gc():
-            start = perf_counter()
-            for value in values:
-                connection.execute(sql, (value,)).fetchone()
-            return (perf_counter() - start) / len(values)
+        start = perf_counter()
+        for value in values:
+            connection.execute(sql, (value,)).fetchone()
+        return (perf_counter() - start) / len(values)
 
     return {
         RAW: lambda: directly(by_hash, [key.key_hash for key in _shuffled(keys)]),

@@ -11,7 +11,7 @@ import msgspec
 CSV = {"format": "csv", "escape": "\\", "null": "null"}
 """How a line of JSON reads as CSV: a quote inside of quotes has a backslash before it, as has a backslash."""
 
-_BLOCK_ROWS = 250
+_BLOCK_ROWS = 100
 _CONTROL = re.compile(rb"\\[bfnrtu]")
 _ESCAPE = re.compile(rb"\\(?:u00(..)|(.))")
 _CHARACTERS = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t"}

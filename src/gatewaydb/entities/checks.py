@@ -79,6 +79,8 @@ def boolean(field: str, value: Any) -> bool:
 
 def count(field: str, value: Any, minimum: int = 0, maximum: int = COUNT_MAX) -> int:
     """A whole number from `minimum` to `maximum`."""
+    if type(value) is int and minimum <= value <= maximum:
+        return value
     if not isinstance(value, int) or isinstance(value, bool):
         raise InvalidValueError(f"{field}: must be a whole number, not {type(value).__name__}")
     if not minimum <= value <= maximum:
@@ -88,7 +90,9 @@ def count(field: str, value: Any, minimum: int = 0, maximum: int = COUNT_MAX) ->
 
 def optional_count(field: str, value: Any, minimum: int = 0, maximum: int = COUNT_MAX) -> int | None:
     """None, or a whole number."""
-    return None if value is None else count(field, value, minimum, maximum)
+    if value is None or (type(value) is int and minimum <= value <= maximum):
+        return value
+    return count(field, value, minimum, maximum)
 
 
 def instant(field: str, value: Any) -> datetime:
