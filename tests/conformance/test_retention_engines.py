@@ -9,6 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from gatewaydb import Database, DatabaseConfig, GatewayDBError, InvalidValueError, QueryTimeoutError
+from gatewaydb.engines.sqlite_transaction import SQLiteTransaction
 from gatewaydb.entities.base import new_id
 from gatewaydb.metering import retention
 from tests.clock import ManualClock
@@ -194,3 +195,18 @@ class TestSQLite:
         assert (await pruning).deleted == 20
         assert len(set(written_at)) > 3
         assert (await db.verify_usage()).drifts == []
+
+    async def test_the_pace_counts_the_commit(self, db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+        held: list[float] = []
+        control = SQLiteTransaction.control
+
+        async def slow_to_commit(transaction: SQLiteTransaction, sql: str) -> None:
+            await control(transaction, sql)
+            if sql == "COMMIT":
+                db._engine.clock.advance(0.25)  # type: ignore[attr-defined]
+
+        monkeypatch.setattr(SQLiteTransaction, "control", slow_to_commit)
+        monkeypatch.setattr(FixedPace, "learn", lambda _, held_s: held.append(held_s))
+        monkeypatch.setattr(retention, "Pace", lambda: FixedPace(3))
+        await db.prune_usage(before=NOW)
+        assert set(held) == {0.25}

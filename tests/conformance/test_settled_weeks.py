@@ -71,6 +71,7 @@ async def test_any_report_by_key_is_the_sum_of_its_records(db: Database, today: 
     await assert_reports_add_up(db, used, first, random)
     await settle_days(db._engine)
     await assert_reports_add_up(db, used, first, random)
+    assert (await db.daily_summaries.report("key", date.min, date.max)).total.requests == sum(used.values())
     await use(db, used, {first + timedelta(days=random.randrange(LENGTH)): 2 for _ in range(3)}, random)
     await assert_reports_add_up(db, used, first, random)
     await db._engine.execute("daily_usage_summary_settle")

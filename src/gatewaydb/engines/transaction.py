@@ -41,7 +41,10 @@ class Transaction(ABC):
 
     @abstractmethod
     async def load(self, statement: str, rows: Iterable[Mapping[str, Any]]) -> int:
-        """The quickest way for many rows into a table; gives the number of those that came in. All or none."""
+        """The quickest way for many rows into a table; gives the number of those that came in.
+
+        On PostgreSQL all or none; on SQLite the savepoint or transaction around it has to be undone where it fails.
+        """
 
     @abstractmethod
     async def fetch_sql(self, sql: str, arguments: Sequence[Any]) -> list[Row]:

@@ -80,7 +80,7 @@ def boolean(field: str, value: Any) -> bool:
 def count(field: str, value: Any, minimum: int = 0, maximum: int = COUNT_MAX) -> int:
     """A whole number from `minimum` to `maximum`."""
     if type(value) is int and minimum <= value <= maximum:
-        return value
+        return value  # as nearly all are
     if not isinstance(value, int) or isinstance(value, bool):
         raise InvalidValueError(f"{field}: must be a whole number, not {type(value).__name__}")
     if not minimum <= value <= maximum:
@@ -90,9 +90,7 @@ def count(field: str, value: Any, minimum: int = 0, maximum: int = COUNT_MAX) ->
 
 def optional_count(field: str, value: Any, minimum: int = 0, maximum: int = COUNT_MAX) -> int | None:
     """None, or a whole number."""
-    if value is None or (type(value) is int and minimum <= value <= maximum):
-        return value
-    return count(field, value, minimum, maximum)
+    return None if value is None else count(field, value, minimum, maximum)
 
 
 def instant(field: str, value: Any) -> datetime:

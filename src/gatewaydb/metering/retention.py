@@ -151,7 +151,7 @@ async def _batches(db: Executor, statement: str, pace: Pace, **values: Any) -> A
             start = db.clock.monotonic()
             deleted = await tx.execute(statement, limit=limit, **values)
         held_s = db.clock.monotonic() - start
-        await db.fetch_all("usage_retention_settle")
+        await db.fetch_all("usage_retention_checkpoint")
         yield deleted
         if deleted < limit:
             return

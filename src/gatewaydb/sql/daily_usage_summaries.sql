@@ -22,7 +22,7 @@ max(last_request_at) AS last_request_at
 greatest(:first_week, date_trunc('week', least(
     :end, coalesce((SELECT settled_before FROM usage_settlement), :first_week),
     (SELECT min(day) FROM usage_unsettled_days WHERE day >= :first_week)
-))::date)
+)::timestamp)::date)
 
 -- fragment: weeks_end @sqlite
 max(:first_week, date(min(

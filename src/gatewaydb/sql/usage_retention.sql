@@ -101,11 +101,11 @@ WHERE rowid IN (
     SELECT rowid FROM usage_records WHERE model_id IS :model_id AND request_timestamp < :before LIMIT :limit
 );
 
--- name: usage_retention_settle @postgres
+-- name: usage_retention_checkpoint @postgres
 -- After a batch of deletions: PostgreSQL has a process for that.
-SELECT 0 AS settled;
+SELECT 0 AS busy;
 
--- name: usage_retention_settle @sqlite
+-- name: usage_retention_checkpoint @sqlite
 -- As above: moves what the batch changed from the WAL into the file, without the file's lock. Else a commit would have to,
 -- with the lock, after some batches.
 PRAGMA wal_checkpoint(PASSIVE);

@@ -19,7 +19,7 @@ CREATE TABLE settled_weeks_by_key (
 
 INSERT INTO settled_weeks_by_key
 SELECT
-    date_trunc('week', day)::date, api_key_id, sum(total_requests), sum(unpriced_requests), sum(client_errors),
+    date_trunc('week', day::timestamp)::date, api_key_id, sum(total_requests), sum(unpriced_requests), sum(client_errors),
     sum(server_errors), sum(total_prompt_tokens), sum(total_completion_tokens), sum(total_tokens),
     sum(total_cached_tokens), sum(total_cost_usd), max(last_request_at)
 FROM settled_usage_by_key
@@ -51,14 +51,14 @@ BEGIN
         sum(total_prompt_tokens), sum(total_completion_tokens), sum(total_tokens), sum(total_cached_tokens),
         sum(total_cost_usd), max(last_request_at)
     FROM daily_usage WHERE day = settling GROUP BY day, route_id, status_class;
-    DELETE FROM settled_weeks_by_key WHERE week = date_trunc('week', settling)::date;
+    DELETE FROM settled_weeks_by_key WHERE week = date_trunc('week', settling::timestamp)::date;
     INSERT INTO settled_weeks_by_key
     SELECT
-        date_trunc('week', settling)::date, api_key_id, sum(total_requests), sum(unpriced_requests), sum(client_errors),
+        date_trunc('week', settling::timestamp)::date, api_key_id, sum(total_requests), sum(unpriced_requests), sum(client_errors),
         sum(server_errors), sum(total_prompt_tokens), sum(total_completion_tokens), sum(total_tokens),
         sum(total_cached_tokens), sum(total_cost_usd), max(last_request_at)
     FROM settled_usage_by_key
-    WHERE day >= date_trunc('week', settling)::date AND day < date_trunc('week', settling)::date + 7
+    WHERE day >= date_trunc('week', settling::timestamp)::date AND day < date_trunc('week', settling::timestamp)::date + 7
     GROUP BY api_key_id;
     INSERT INTO usage_settlement AS s (settled_before) VALUES (settling + 1)
     ON CONFLICT (id) DO UPDATE SET settled_before = greatest(s.settled_before, excluded.settled_before);
