@@ -3,7 +3,7 @@
 import asyncio
 import heapq
 import itertools
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 START = datetime(2026, 1, 15, 12, tzinfo=UTC)
@@ -59,8 +59,8 @@ class ManualClock:
         self._elapsed_s = end
 
 
-async def until(condition: Callable[[], bool], timeout_s: float = 30) -> None:
-    """Return once the condition holds. TimeoutError if it never does."""
+async def until(condition: Callable[[], bool | Awaitable[bool]], timeout_s: float = 30) -> None:
+    """Return once the condition holds, of what sends no event. TimeoutError if it never does."""
     async with asyncio.timeout(timeout_s):
-        while not condition():  # noqa: ASYNC110 - what is waited for sends no event
-            await asyncio.sleep(0.01)
+        while not (await holds if isinstance(holds := condition(), Awaitable) else holds):  # noqa: ASYNC110
+            await asyncio.sleep(0.005)

@@ -1,6 +1,5 @@
 """What the tests of changes by others share: what they begin with, and ways to look and wait."""
 
-import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -94,13 +93,6 @@ async def read_model(db: Database, name: str) -> Model | None:
         return await db.models.get_by_name(name)
     except ModelNotFoundError:
         return None
-
-
-async def eventually(check: Callable[[], Awaitable[bool]]) -> None:
-    """Returns once the check holds."""
-    async with asyncio.timeout(20):
-        while not await check():  # noqa: ASYNC110 - what is waited for sends no event
-            await asyncio.sleep(0.002)
 
 
 async def holds(reading: Awaitable[Any], expected: Any) -> bool:

@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 
 import asyncpg
@@ -20,7 +21,6 @@ from tests.conformance.coherence import (
     Stored,
     all_is_seen,
     enabled,
-    eventually,
     holds,
     read,
     read_model,
@@ -68,9 +68,9 @@ class TestTheLogOfSQLite:
         self, db: Database, stored: Stored, sql: Callable[[str], None]
     ) -> None:
         sql("REPLACE INTO api_keys SELECT id, name, 'new', '[]', 1, 1, 1, 1, '', '' FROM api_keys WHERE name = 'key'")
-        await eventually(lambda: holds(read(db, "hash"), None))
+        await until(lambda: holds(read(db, "hash"), None))
         sql("REPLACE INTO model_aliases SELECT id, 'nickname', model_id, 1, '', '' FROM model_aliases")
-        await eventually(lambda: holds(read_model(db, "alias"), None))
+        await until(lambda: holds(read_model(db, "alias"), None))
 
 
 class TestTheLogOfPostgreSQL:
@@ -90,7 +90,7 @@ class TestTheLogOfPostgreSQL:
         key, secret = await elsewhere.api_keys.issue("a")
         await db.api_keys.authenticate(secret)
         await elsewhere.api_keys.set_enabled(key.id, False)
-        await eventually(lambda: holds(enabled(db, key.key_hash), False))
+        await until(lambda: holds(enabled(db, key.key_hash), False))
         feed = db.stats().change_feed
         assert (feed.listener, feed.messages) == ("polling", 0)
 
@@ -104,7 +104,7 @@ class TestTheLogOfPostgreSQL:
         async with elsewhere.transaction() as tx:
             await tx.api_keys.set_enabled(key.id, False)
             await tx.models.delete(model.id)
-        await eventually(lambda: holds(enabled(db, key.key_hash), False))
+        await until(lambda: holds(enabled(db, key.key_hash), False))
         assert await read_model(db, "a") is None
         assert (db.stats().change_feed.messages, db.stats().change_feed.polls) == (3, 1)
 
@@ -116,10 +116,10 @@ class TestTheLogOfPostgreSQL:
             await early.api_keys.set_enabled(stored.key.id, False)
             async with Database(elsewhere.config) as third:
                 await third.api_keys.set_enabled(stored.quiet.id, False)
-            await eventually(lambda: holds(enabled(polling, "quiet"), False))
+            await until(lambda: holds(enabled(polling, "quiet"), False))
             await all_is_seen(polling)
             assert await enabled(polling, "hash")
-        await eventually(lambda: holds(enabled(polling, "hash"), False))
+        await until(lambda: holds(enabled(polling, "hash"), False))
 
     async def test_who_is_told_nothing_reads_it_and_listens_again(
         self, make_database: MakeDatabase, elsewhere: Database
@@ -131,7 +131,7 @@ class TestTheLogOfPostgreSQL:
         connection = db._engine.watch._connection  # type: ignore[attr-defined]
         await _when_idle(connection, "UNLISTEN *")
         await elsewhere.api_keys.set_enabled(key.id, False)
-        await eventually(lambda: holds(enabled(db, key.key_hash), False))
+        await until(lambda: holds(enabled(db, key.key_hash), False))
         await until(lambda: db.stats().change_feed.listener == "polling")
         assert db.stats().change_feed.messages == 1
         await all_is_seen(db)
@@ -148,8 +148,8 @@ class TestTheLogOfPostgreSQL:
 
     async def test_truncating_counts(self, db: Database, stored: Stored, sql: Callable[[str], None]) -> None:
         await asyncio.to_thread(sql, "TRUNCATE models, api_keys CASCADE")
-        await eventually(lambda: holds(read(db, "hash"), None))
-        await eventually(lambda: holds(read_model(db, "alias"), None))
+        await until(lambda: holds(read(db, "hash"), None))
+        await until(lambda: holds(read_model(db, "alias"), None))
 
     async def test_a_message_in_pieces_is_whole(self, db: Database, stored: Stored, sql: Callable[[str], None]) -> None:
         await asyncio.to_thread(
@@ -158,7 +158,7 @@ class TestTheLogOfPostgreSQL:
             "UPDATE api_keys SET enabled = FALSE WHERE name = 'key'; COMMIT",
         )
         for key_hash in ("quiet", "hash"):
-            await eventually(lambda h=key_hash: holds(enabled(db, h), False))  # type: ignore[misc]
+            await until(lambda h=key_hash: holds(enabled(db, h), False))  # type: ignore[misc]
 
     async def test_names_too_long_for_a_message_are_all(self, db: Database, elsewhere: Database) -> None:
         names = [f"{number}{'ü' * 200}" for number in range(45)]
@@ -176,7 +176,7 @@ class TestTheLogOfPostgreSQL:
             assert await _changes(elsewhere) > 0
             clock.advance(seconds)
             await when_looked(db)
-        await eventually(lambda: holds(_changes(elsewhere), 0))
+        await until(lambda: holds(_changes(elsewhere), 0))
 
     async def test_who_looked_too_long_ago_forgets_everything(
         self, make_database: MakeDatabase, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, elsewhere: Database
@@ -210,7 +210,7 @@ class TestTheLogOfPostgreSQL:
         assert await db.api_keys.get_by_hash(quiet.key_hash) is kept
         assert db.stats().change_feed.reconnects == 1
         await elsewhere.api_keys.set_enabled(key.id, True)
-        await eventually(lambda: holds(enabled(db, key.key_hash), True))
+        await until(lambda: holds(enabled(db, key.key_hash), True))
 
 
 async def _changes(db: Database) -> int:
@@ -219,11 +219,10 @@ async def _changes(db: Database) -> int:
 
 
 async def _when_idle(connection: "asyncpg.Connection[asyncpg.Record]", sql: str) -> None:
-    async with asyncio.timeout(20):
-        while True:
-            try:
-                await connection.execute(sql)
-            except asyncpg.InterfaceError:  # it is being asked for the log
-                await asyncio.sleep(0.001)
-            else:
-                return
+    async def is_done() -> bool:
+        with suppress(asyncpg.InterfaceError):  # it is being asked for the log
+            await connection.execute(sql)
+            return True
+        return False
+
+    await until(is_done)

@@ -27,7 +27,6 @@ from tests.conformance.coherence import (
     Stored,
     all_is_seen,
     enabled,
-    eventually,
     holds,
     read,
     read_model,
@@ -59,7 +58,7 @@ async def test_a_change_of_a_key_is_seen_elsewhere(
     quiet = await db.api_keys.get_by_hash("quiet")
     await KEY_CHANGES[change](elsewhere, stored)
     expected = await read(elsewhere, "hash")
-    await eventually(lambda: holds(read(db, "hash"), expected))
+    await until(lambda: holds(read(db, "hash"), expected))
     assert await db.api_keys.get_by_hash("quiet") is quiet  # nothing else was thrown away
     assert db.stats().change_feed.clears == 0
 
@@ -85,7 +84,7 @@ async def test_a_change_of_a_model_is_seen_elsewhere_under_every_name(
     await MODEL_CHANGES[change](elsewhere, stored)
     for name in ("model", "other", "alias", "second", "nickname", "renamed"):
         expected = await read_model(elsewhere, name)
-        await eventually(lambda name=name, expected=expected: holds(read_model(db, name), expected))  # type: ignore[misc]
+        await until(lambda name=name, expected=expected: holds(read_model(db, name), expected))  # type: ignore[misc]
 
 
 SQL = {
@@ -117,9 +116,9 @@ async def test_what_sql_changes_is_seen(
         keys = {key_hash: await read(tx, key_hash) for key_hash in ("hash", "quiet")}  # type: ignore[arg-type]
         models = {name: await read_model(tx, name) for name in ("model", "other", "alias")}  # type: ignore[arg-type]
     for key_hash, key in keys.items():
-        await eventually(lambda key_hash=key_hash, key=key: holds(read(db, key_hash), key))  # type: ignore[misc]
+        await until(lambda key_hash=key_hash, key=key: holds(read(db, key_hash), key))  # type: ignore[misc]
     for name, model in models.items():
-        await eventually(lambda name=name, model=model: holds(read_model(db, name), model))  # type: ignore[misc]
+        await until(lambda name=name, model=model: holds(read_model(db, name), model))  # type: ignore[misc]
     assert db.stats().change_feed.clears == 0
 
 
@@ -136,7 +135,7 @@ async def test_what_was_not_found_is_found_once_it_is_made_elsewhere(db: Databas
         found = (await read(db, "new"), await read_model(db, "new"), await read_model(db, "new alias"))
         return None not in found
 
-    await eventually(all_are_found)
+    await until(all_are_found)
 
 
 async def test_a_transaction_is_seen_when_it_has_committed_and_not_if_it_has_not(
@@ -149,7 +148,7 @@ async def test_a_transaction_is_seen_when_it_has_committed_and_not_if_it_has_not
         await undone(tx, lambda inner: inner.api_keys.set_enabled(stored.quiet.id, False))
         await all_is_seen(db)
         assert await db.api_keys.get_by_hash("hash") is before
-    await eventually(lambda: holds(enabled(db, "hash"), False))
+    await until(lambda: holds(enabled(db, "hash"), False))
     await undone(elsewhere, lambda tx: tx.api_keys.delete(stored.quiet.id))
     await all_is_seen(db)
     assert await db.api_keys.get_by_hash("quiet") is quiet
@@ -175,7 +174,7 @@ async def test_ten_thousand_keys_are_switched_off_in_one_message(
     model = await db.models.get_by_name("model")
     async with elsewhere.transaction() as tx:
         await tx.execute(TEN_THOUSAND_KEYS[is_sqlite := db.config.is_sqlite])
-    await eventually(lambda: _exists(db, "many 9999"))
+    await until(lambda: _exists(db, "many 9999"))
     await all_is_seen(db)
     for number in (0, 5000, 9999):
         assert (await db.api_keys.get_by_hash(f"many {number}")).enabled
@@ -183,7 +182,7 @@ async def test_ten_thousand_keys_are_switched_off_in_one_message(
     async with elsewhere.transaction() as tx:
         await tx.execute("UPDATE api_keys SET enabled = FALSE WHERE name = 'many'")
     for number in (0, 5000, 9999):
-        await eventually(lambda number=number: holds(enabled(db, f"many {number}"), False))  # type: ignore[misc]
+        await until(lambda number=number: holds(enabled(db, f"many {number}"), False))  # type: ignore[misc]
     after = db.stats().change_feed
     assert after.messages - before.messages == (0 if is_sqlite else 1)
     assert (after.changes - before.changes, after.clears) == (1, 0)
@@ -203,7 +202,7 @@ async def test_many_small_changes_are_all_seen(db: Database, elsewhere: Database
         for key in keys:
             await tx.api_keys.set_enabled(key.id, False)
     for key in keys:
-        await eventually(lambda key=key: holds(enabled(db, key.key_hash), False))  # type: ignore[misc]
+        await until(lambda key=key: holds(enabled(db, key.key_hash), False))  # type: ignore[misc]
 
 
 async def test_usage_tells_nobody(db: Database, elsewhere: Database, stored: Stored) -> None:
@@ -235,7 +234,7 @@ async def test_what_one_s_own_sql_changes_in_a_transaction_is_seen_here(
             await undone(tx, lambda inner: inner.execute("UPDATE api_keys SET name = 'undone'"))
         await tx.execute("UPDATE api_keys SET enabled = FALSE WHERE key_hash = $1", "hash")
         await tx.api_keys.set_metadata(stored.quiet.id, "a", "b", "c")
-    await eventually(lambda: holds(enabled(db, "hash"), False))
+    await until(lambda: holds(enabled(db, "hash"), False))
 
 
 READ_UNTIL_REFUSED = """

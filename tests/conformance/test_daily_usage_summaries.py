@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from gatewaydb import APIKey, Database, InvalidValueError, Model, Provider, UsageRecord, UsageReportRow
 from gatewaydb.entities.base import new_id
 from gatewaydb.metering import settle_days
-from tests.clock import ManualClock
+from tests.clock import ManualClock, until
 from tests.conftest import MakeDatabase
 
 START, END = date(2025, 11, 20), date(2026, 2, 10)
@@ -258,15 +258,12 @@ async def test_an_open_database_settles_days_every_hour(make_database: MakeDatab
     db = await make_database(clock=clock)
     await db.usage.create(UsageRecord(api_key_id=new_id(), request_timestamp=_at(START)))
     clock.advance(3600)
-    async with asyncio.timeout(30):
-        while (await _next_unsettled(db)) is not None:  # noqa: ASYNC110 - what is waited for sends no event
-            await asyncio.sleep(0.01)
 
+    async def is_settled() -> bool:
+        row = await db._engine.fetch_one("daily_usage_summary_next_unsettled")
+        return row is None or row["first_day"] is None
 
-async def _next_unsettled(db: Database) -> date | None:
-    row = await db._engine.fetch_one("daily_usage_summary_next_unsettled")
-    first: date | None = row["first_day"] if row else None
-    return first
+    await until(is_settled)
 
 
 async def test_settling_leaves_off_where_others_write(make_database: MakeDatabase) -> None:

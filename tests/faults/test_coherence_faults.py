@@ -75,13 +75,13 @@ async def proxy(server: PostgresServer) -> AsyncIterator[Proxy]:
 
 
 async def _until_refused(db: Database, key_hash: str) -> None:
-    async with asyncio.timeout(20):
-        while True:
-            # The pool's connections may be as dead as the one that watched, and their users find out for themselves.
-            with suppress(QueryTimeoutError, DatabaseUnavailableError):
-                if not (await db.api_keys.get_by_hash(key_hash)).enabled:
-                    return
-            await asyncio.sleep(0.01)
+    async def is_refused() -> bool:
+        # The pool's connections may be as dead as the one that watched, and their users find out for themselves.
+        with suppress(QueryTimeoutError, DatabaseUnavailableError):
+            return not (await db.api_keys.get_by_hash(key_hash)).enabled
+        return False
+
+    await until(is_refused)
 
 
 async def test_a_connection_that_hears_nothing_any_more_is_found_out(

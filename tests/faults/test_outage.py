@@ -106,9 +106,7 @@ async def recovered(db: Database) -> float:
             return False
         raise AssertionError
 
-    async with asyncio.timeout(30):
-        while not await is_answered():  # noqa: ASYNC110 - what is waited for sends no event
-            await asyncio.sleep(0.01)
+    await until(is_answered)
     return time.monotonic() - start
 
 

@@ -182,6 +182,6 @@ async def test_after_a_failure_batches_begin_small(
     flushing = asyncio.create_task(recorder.flush())
     while not flushing.done():
         clock.advance(PAST_ANY_BACKOFF)
-        await asyncio.sleep(0.001)
+        await until(lambda: flushing.done() or bool(clock._timers))
     assert store.names == [f"{number}" for number in range(50)]
     assert_balance(recorder)
